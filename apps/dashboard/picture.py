@@ -1,0 +1,138 @@
+"""Picture: all that is known of one picture."""
+
+from __future__ import annotations
+
+import streamlit as st
+from opened import OpenedRun, current_run, heat_of, overlay_of
+from words import verdict_word
+
+from differnet.records import Record
+from differnet.reporting.browsing import (
+    evidence_table,
+    label_name,
+    markdown_safe,
+    neighbours,
+    regions_table,
+    select_records,
+)
+from differnet.reporting.run_folder import encode_jpeg
+from differnet.reporting.tables import legible, records_table
+
+# Pictures in the list, the strangest; others open from the gallery. A browser holds no more with ease.
+LISTED = 2000
+
+
+def main() -> None:
+    """Lay out the page."""
+    opened = current_run()
+    record = choose_record(opened)
+    st.title(markdown_safe(record.part_id or record.item_id))
+    figure = "no strangeness" if record.strangeness is None else f"strangeness {record.strangeness:.2f}"
+    st.markdown(f"### {verdict_word(record.verdict)} {figure}")
+    with st.container(gap="xsmall"):
+        for reason in record.reasons or ("No reason on record.",):
+            st.text(legible(reason))
+    show_pictures(opened, record)
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Evidence")
+        st.table(evidence_table(record).set_index("evidence"))
+    with right:
+        st.subheader("Regions")
+        show_regions(record)
+    with st.expander("All fields of the record"):
+        fields = records_table([record]).iloc[0].astype(str).rename("value").to_frame()
+        st.dataframe(fields, width="stretch", alt="Every field of this record")
+
+
+def choose_record(opened: OpenedRun) -> Record:
+    """Let a person choose a picture, and put the choice into the address."""
+    listed = [
+        record.item_id for record in select_records(opened.run.records, (), (), "strangest first")[:LISTED]
+    ]
+    requested = st.query_params.get("item")
+    if requested in opened.by_id and "item" not in st.session_state:
+        st.session_state["item"] = requested
+    current = st.session_state.get("item")
+    if current not in opened.by_id:
+        st.session_state.pop("item", None)
+        current = listed[0]
+    if current not in listed:
+        listed.append(current)
+    before, after = neighbours(listed, current)
+    columns = st.columns([7, 2, 2], vertical_alignment="bottom")
+    columns[1].button(
+        "Previous",
+        on_click=put_item,
+        args=(before,),
+        disabled=before is None,
+        shortcut="Left",
+        width="stretch",
+    )
+    columns[2].button(
+        "Next", on_click=put_item, args=(after,), disabled=after is None, shortcut="Right", width="stretch"
+    )
+    chosen = columns[0].selectbox(
+        "Picture, the strangest first",
+        listed,
+        key="item",
+        format_func=lambda item_id: describe(opened.by_id[item_id]),
+    )
+    st.query_params["item"] = str(chosen)
+    return opened.by_id[str(chosen)]
+
+
+def describe(record: Record) -> str:
+    """Name a picture in the list."""
+    return f"{legible(record.part_id or record.item_id)}: {record.verdict.value}, {label_name(record)}"
+
+
+def put_item(item_id: str) -> None:
+    """Go to another picture."""
+    st.session_state["item"] = item_id
+
+
+def show_pictures(opened: OpenedRun, record: Record) -> None:
+    """Show original, heat map and overlay side by side."""
+    preview = opened.run.preview(record)
+    if preview is None:
+        st.info("There is no picture to show: it could not be read.")
+        return
+    low, high = opened.run.heat_scale
+    opacity = st.slider(
+        "Opacity of the heat map", 0.0, 1.0, 0.8, 0.05, key="opacity", persist_state="session"
+    )
+    closeup = opened.run.closeup(record)
+    shown = [
+        ("Picture", encode_jpeg(preview)),
+        ("Heat map", heat_of(opened, record)),
+        ("Overlay, regions outlined", overlay_of(opened, record, opacity)),
+        ("Close-up of the hottest region", None if closeup is None else encode_jpeg(closeup)),
+    ]
+    present = [(words, content) for words, content in shown if content is not None]
+    for column, (words, content) in zip(
+        st.columns(max(3, len(present)), gap="medium"), present, strict=False
+    ):
+        with column:
+            st.image(content, width="stretch", alt=f"{words} of {legible(record.part_id)}")
+            st.caption(words)
+    st.caption(
+        f"Colours from {low:.1f} (dark) to {high:.1f} (bright) standard deviations of a good patch, "
+        "the same for every picture of this run."
+    )
+
+
+def show_regions(record: Record) -> None:
+    """Show where it is strange."""
+    if not record.regions:
+        st.caption("No region of this picture stands out.")
+        return
+    st.dataframe(
+        regions_table(record),
+        hide_index=True,
+        width="stretch",
+        alt="Regions in pixels of the original picture",
+    )
+
+
+main()

@@ -1,0 +1,1 @@
+"""Pictures: reading files, understanding folders, and measuring what a picture is like."""

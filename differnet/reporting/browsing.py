@@ -1,0 +1,179 @@
+"""Which pictures of a run a person sees, and in which order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+from differnet.records import Record, Verdict
+from differnet.reporting.counts import VERDICTS, Histogram, Truth, VerdictCounts
+from differnet.reporting.tables import legible
+
+Thing = TypeVar("Thing")
+
+UNLABELLED = "unlabelled"
+"""Stands for the absent label in filters; a folder of that name would be shown beside it."""
+
+ORDERS: dict[str, Callable[[Record], tuple[float, str]]] = {
+    "strangest first": lambda record: (-_strangeness(record, -1.0), record.item_id),
+    "least strange first": lambda record: (_strangeness(record, float("inf")), record.item_id),
+    "by file": lambda record: (0.0, record.path),
+}
+"""Name to sort key. Pictures without a strangeness come last in the first two."""
+
+
+def select_records(
+    records: Sequence[Record], verdicts: Collection[Verdict], labels: Collection[str], order: str
+) -> list[Record]:
+    """Filter and sort records.
+
+    Args:
+        records: Any number.
+        verdicts: To keep; none given keeps all.
+        labels: To keep, `UNLABELLED` for the absent one; none given keeps all.
+        order: One of `ORDERS`.
+
+    Returns:
+        The records to show.
+    """
+    kept = [
+        record
+        for record in records
+        if (not verdicts or record.verdict in verdicts) and (not labels or label_name(record) in labels)
+    ]
+    return sorted(kept, key=ORDERS[order])
+
+
+def label_name(record: Record) -> str:
+    """Name a record's label for a filter."""
+    return UNLABELLED if record.label is None else legible(record.label)
+
+
+def label_names(records: Sequence[Record]) -> list[str]:
+    """List the labels of a run, `UNLABELLED` among them where it occurs."""
+    return sorted({label_name(record) for record in records})
+
+
+def page_of(things: Sequence[Thing], page: int, size: int) -> Sequence[Thing]:
+    """Cut out one page.
+
+    Args:
+        things: All.
+        page: From 1; a page that does not exist gives the nearest that does.
+        size: Things a page.
+
+    Returns:
+        At most ``size`` things.
+
+    Example:
+        >>> page_of("abcde", 2, 2), page_of("abcde", 9, 2), page_of("", 1, 2)
+        ('cd', 'e', '')
+    """
+    page = min(max(1, page), page_count(len(things), size))
+    return things[(page - 1) * size : page * size]
+
+
+def page_count(number: int, size: int) -> int:
+    """Count pages; nothing at all still makes one."""
+    return max(1, -(-number // size))
+
+
+def neighbours(item_ids: Sequence[str], item_id: str) -> tuple[str | None, str | None]:
+    """Find what stands before and after an item.
+
+    Example:
+        >>> neighbours(["a", "b", "c"], "b"), neighbours(["a"], "a")
+        (('a', 'c'), (None, None))
+    """
+    place = item_ids.index(item_id)
+    before = item_ids[place - 1] if place else None
+    after = item_ids[place + 1] if place + 1 < len(item_ids) else None
+    return before, after
+
+
+def cross_table(counts: VerdictCounts) -> pd.DataFrame:
+    """Lay out truth by verdict for a page, groups that do not occur left out.
+
+    Args:
+        counts: Of a run.
+
+    Returns:
+        One row a group and one for all; one column a verdict and one for all.
+    """
+    rows = {group.words: counts.table[group] for group in Truth if counts.table[group].any()}
+    rows["all"] = counts.table.sum(axis=0)
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[verdict.value for verdict in VERDICTS])
+    table["all"] = table.sum(axis=1)
+    return table
+
+
+def histogram_table(histogram: Histogram) -> pd.DataFrame:
+    """Lay out a histogram for a chart or to be read.
+
+    Args:
+        histogram: The counts.
+
+    Returns:
+        Columns ``label``, ``from``, ``to``, ``pictures``; empty bins left out.
+    """
+    groups, bins = np.nonzero(histogram.counts)
+    return pd.DataFrame(
+        {
+            "label": [Truth(int(group)).words for group in groups],
+            "from": histogram.edges[bins],
+            "to": histogram.edges[bins + 1],
+            "pictures": histogram.counts[groups, bins],
+        }
+    )
+
+
+def regions_table(record: Record) -> pd.DataFrame:
+    """Lay out a picture's regions, the hottest first."""
+    regions = sorted(record.regions, key=lambda region: -region.peak)
+    columns = ["x", "y", "width", "height", "area", "peak", "p_value"]
+    return pd.DataFrame([asdict(region) for region in regions], columns=columns)
+
+
+def evidence_table(record: Record) -> pd.DataFrame:
+    """Lay out a picture's figures, those that were computed, with what they mean."""
+    rows = [
+        ("Strangeness", record.strangeness, "the verdict's own scale: 2 is one good part in 100"),
+        ("T1, review", record.t_review, "at or above it a person looks"),
+        ("T2, defect", record.t_defect, "at or above it the part is a defect"),
+        ("p-value", record.p_value, "share of good calibration parts at least as strange"),
+        ("p-value, global", record.p_value_global, "of the part as a whole"),
+        ("p-value, local", record.p_value_local, "of its strangest patches"),
+        ("p-value, wrong input", record.p_value_ood, "that this is the product as the model knows it"),
+        ("nll, global (nats)", record.nll_global, "higher is stranger"),
+        ("nll, local (nats)", record.nll_local, "higher is stranger"),
+        ("Typicality, local (nats)", record.typicality_local, "nll less what such a patch has by nature"),
+    ]
+    known = [(name, f"{value:.3g}", meaning) for name, value, meaning in rows if value is not None]
+    return pd.DataFrame(known, columns=["evidence", "value", "meaning"])
+
+
+def markdown_safe(text: str) -> str:
+    r"""Make outside text show as it is where a page would read it as Markdown.
+
+    A file that is named like a picture link would otherwise make the browser fetch an address.
+
+    Args:
+        text: Anything that came from outside.
+
+    Returns:
+        Legible text with every mark of punctuation escaped.
+
+    Example:
+        >>> print(markdown_safe("![x](http://a)"))
+        \!\[x\]\(http\:\/\/a\)
+    """
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", legible(text))
+
+
+def _strangeness(record: Record, absent: float) -> float:
+    return absent if record.strangeness is None else record.strangeness

@@ -1,0 +1,436 @@
+"""Counts, rates and intervals that the report and the dashboard show.
+
+Arrays in, figures out; nothing here knows of files or pages. The words: *overkill* is a good part
+that was rejected, *escape* a defect that passed, *review load* the share a person must look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from differnet.records import Record, Verdict
+
+VERDICTS = tuple(Verdict)
+"""Order of the verdict columns in every table: PASS, REVIEW, DEFECT, OOD, INVALID."""
+
+CONFIDENCE = 0.95
+"""Of every interval that is shown; 95 % is what quality manuals expect."""
+
+HISTOGRAM_BINS = 48
+"""Bins over the shown range: about 14 px each on a 700 px chart, narrow enough to set a threshold."""
+
+WRONG_INPUT_LABELS = ("wrong input", "wrong inputs", "ood")
+"""Labels, or first words of labels, of pictures that do not show the product as it should be."""
+
+
+class Truth(IntEnum):
+    """What the folder said a picture shows."""
+
+    GOOD = 0
+    DEFECT = 1
+    WRONG_INPUT = 2
+    UNLABELLED = 3
+
+    @property
+    def words(self) -> str:
+        """The group's name for a person."""
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share with its exact interval.
+
+    Attributes:
+        events: How often it happened.
+        of: In how many cases.
+        share: ``events / of``, or ``None`` without cases.
+        low, high: Two-sided Clopper-Pearson bounds; 0 and 1 without cases.
+    """
+
+    events: int
+    of: int
+    share: float | None
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Say the rate as a person would, and say so when there is none."""
+        if self.share is None:
+            return "no cases"
+        return f"{percent(self.share)} ({percent(self.low)} to {percent(self.high)})"
+
+
+@dataclass(frozen=True)
+class VerdictCounts:
+    """What two thresholds do to a set of pictures.
+
+    Attributes:
+        table: ``(4, 5)`` counts, rows in the order of `Truth`, columns of `VERDICTS`.
+        overkill: Good parts judged DEFECT or OOD, among the good parts that could be judged.
+        escape: Defects judged PASS, among the defects that could be judged.
+        review_load: Pictures judged REVIEW, among all that could be judged.
+        passed: Pictures judged PASS, among all pictures: the first-pass yield.
+    """
+
+    table: NDArray[np.int64]
+    overkill: Rate
+    escape: Rate
+    review_load: Rate
+    passed: Rate
+
+    def of_verdict(self, verdict: Verdict) -> int:
+        """Count the pictures with one verdict."""
+        return int(self.table[:, VERDICTS.index(verdict)].sum())
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How strangeness is spread, by what the pictures show.
+
+    Attributes:
+        edges: ``(bins + 1,)`` ascending, from 0 to `upper`.
+        counts: ``(4, bins)``, rows in the order of `Truth`. The last bin also holds all above.
+        upper: End of the shown range.
+        above: Pictures beyond `upper`, counted in the last bin.
+        absent: Pictures without a finite strangeness, counted nowhere.
+    """
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    upper: float
+    above: int
+    absent: int
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a run that thresholds act on, as arrays.
+
+    Attributes:
+        strangeness: ``(n,)`` float64, NaN where there is none.
+        truth: ``(n,)`` int8 of `Truth`.
+        fixed: ``(n,)`` int8: the column in `VERDICTS` of pictures whose verdict no threshold can
+            change (OOD, INVALID), else -1.
+        p_value: ``(n,)`` float64, NaN where there is none.
+    """
+
+    strangeness: NDArray[np.float64]
+    truth: NDArray[np.int8]
+    fixed: NDArray[np.int8]
+    p_value: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Discoveries:
+    """What can be said of flagged parts when many were tested at once.
+
+    Attributes:
+        tested: Parts with a p-value.
+        selected: Parts that Benjamini-Hochberg selects.
+        rate: The false discovery rate that the selection keeps.
+        expected_good: Largest expected number of good parts among the selected, ``rate * selected``.
+    """
+
+    tested: int
+    selected: int
+    rate: float
+    expected_good: float
+
+
+def percent(share: float) -> str:
+    """Write a share with as many digits as can matter, and never round it to nothing.
+
+    Example:
+        >>> percent(0.0234), percent(0.5), percent(0.00004), percent(0.0), percent(1.0)
+        ('2.3 %', '50.0 %', '0.004 %', '0 %', '100 %')
+    """
+    if share in (0.0, 1.0):
+        return f"{share:.0%}".replace("%", " %")
+    hundredths = 100 * share
+    # A rate next to an end keeps one figure of its distance: 99.96 % is not 100 %.
+    near = min(hundredths, 100 - hundredths)
+    digits = 1 if near >= 0.1 else min(6, int(np.ceil(-np.log10(near))))
+    return f"{hundredths:.{digits}f} %"
+
+
+def truth_of(label: str | None) -> Truth:
+    """Sort a label into what it means for overkill and escape.
+
+    Example:
+        >>> truth_of("good").words, truth_of("scratch").words, truth_of(None).words
+        ('good', 'defect', 'unlabelled')
+        >>> truth_of("wrong_input/blurred").words, truth_of("wrong colour").words
+        ('wrong input', 'defect')
+    """
+    if label is None:
+        return Truth.UNLABELLED
+    words = " ".join(label.lower().replace("_", " ").replace("-", " ").replace("/", " ").split())
+    if words in ("good", "normal"):
+        return Truth.GOOD
+    if any(words == wrong or words.startswith(f"{wrong} ") for wrong in WRONG_INPUT_LABELS):
+        return Truth.WRONG_INPUT
+    return Truth.DEFECT
+
+
+def columns_of(records: Sequence[Record]) -> Columns:
+    """Take out of records what the threshold mathematics needs.
+
+    Args:
+        records: ``n`` records.
+
+    Returns:
+        Arrays of length ``n``.
+    """
+    known: dict[str | None, int] = {}
+    truth = [known.setdefault(r.label, int(truth_of(r.label))) for r in records]
+    fixed = [
+        VERDICTS.index(r.verdict) if r.verdict in (Verdict.OOD, Verdict.INVALID) else -1 for r in records
+    ]
+    return Columns(
+        strangeness=_numbers(record.strangeness for record in records),
+        truth=np.array(truth, dtype=np.int8),
+        fixed=np.array(fixed, dtype=np.int8),
+        p_value=_numbers(record.p_value for record in records),
+    )
+
+
+def verdict_codes(columns: Columns, t_review: float, t_defect: float) -> NDArray[np.int8]:
+    """Judge every picture by two thresholds.
+
+    Args:
+        columns: Of ``n`` pictures.
+        t_review: T1. At or above it a part goes to review.
+        t_defect: T2, at least T1. At or above it a part is a defect.
+
+    Returns:
+        ``(n,)`` int8 column in `VERDICTS`. OOD and INVALID stay what they are; a strangeness that
+        is not finite is INVALID, whatever the thresholds.
+
+    Raises:
+        ValueError: A threshold is not finite, or T2 is below T1.
+    """
+    if not (np.isfinite([t_review, t_defect]).all() and t_review <= t_defect):
+        raise ValueError(f"thresholds must be finite with T1 <= T2, got T1 {t_review}, T2 {t_defect}")
+    strangeness = columns.strangeness
+    codes = np.zeros(strangeness.shape, dtype=np.int8)
+    codes[strangeness >= t_review] = VERDICTS.index(Verdict.REVIEW)
+    codes[strangeness >= t_defect] = VERDICTS.index(Verdict.DEFECT)
+    codes[~np.isfinite(strangeness)] = VERDICTS.index(Verdict.INVALID)
+    return np.where(columns.fixed >= 0, columns.fixed, codes)
+
+
+def verdict_counts(columns: Columns, t_review: float, t_defect: float) -> VerdictCounts:
+    """Count what two thresholds would do.
+
+    Args:
+        columns: Of ``n`` pictures.
+        t_review: T1.
+        t_defect: T2, at least T1.
+
+    Returns:
+        The table of truth by verdict, and the rates with their intervals.
+
+    Raises:
+        ValueError: A threshold is not finite, or T2 is below T1.
+    """
+    return tabulate(columns.truth, verdict_codes(columns, t_review, t_defect))
+
+
+def recorded_counts(records: Sequence[Record]) -> VerdictCounts:
+    """Count the verdicts as they were given, whatever thresholds were in force.
+
+    Args:
+        records: Any number of records.
+
+    Returns:
+        The table of truth by verdict, and the rates with their intervals.
+    """
+    codes = np.array([VERDICTS.index(record.verdict) for record in records], dtype=np.int8)
+    return tabulate(columns_of(records).truth, codes)
+
+
+def tabulate(truth: NDArray[np.int8], codes: NDArray[np.int8]) -> VerdictCounts:
+    """Cross truth with verdict.
+
+    Args:
+        truth: ``(n,)`` of `Truth`.
+        codes: ``(n,)`` column in `VERDICTS`.
+
+    Returns:
+        The table, and the rates with their intervals.
+    """
+    width = len(VERDICTS)
+    cells = np.bincount(truth.astype(np.int64) * width + codes, minlength=len(Truth) * width)
+    table = cells.reshape(len(Truth), width).astype(np.int64)
+    passed, review, defect, ood, invalid = (int(column) for column in table.sum(axis=0))
+    good, faulty = table[Truth.GOOD], table[Truth.DEFECT]
+    judged = passed + review + defect + ood
+    return VerdictCounts(
+        table=table,
+        overkill=rate(int(good[2] + good[3]), int(good[:4].sum())),
+        escape=rate(int(faulty[0]), int(faulty[:4].sum())),
+        review_load=rate(review, judged),
+        passed=rate(passed, judged + invalid),
+    )
+
+
+def rate(events: int, of: int, confidence: float = CONFIDENCE) -> Rate:
+    """Bound a share exactly (Clopper and Pearson 1934, Biometrika 26, two-sided).
+
+    Args:
+        events: How often it happened.
+        of: In how many cases.
+        confidence: That the true share lies within, at least.
+
+    Returns:
+        The share and its bounds.
+
+    Example:
+        >>> str(rate(0, 100))
+        '0 % (0 % to 3.6 %)'
+    """
+    if of == 0:
+        return Rate(0, 0, None, 0.0, 1.0)
+    tail = (1 - confidence) / 2
+    low = float(stats.beta.ppf(tail, events, of - events + 1)) if events else 0.0
+    high = float(stats.beta.ppf(1 - tail, events + 1, of - events)) if events < of else 1.0
+    return Rate(events, of, events / of, low, high)
+
+
+def largest_rate(events: int, of: int, confidence: float = CONFIDENCE) -> float:
+    """Bound a share from above, one-sided: the claim that a test of ``of`` parts supports.
+
+    Args:
+        events: How often it happened.
+        of: In how many cases.
+        confidence: That the true share is no larger, at least.
+
+    Returns:
+        The bound; 1 without cases.
+
+    Example:
+        >>> largest_rate(0, 299) < 0.01, largest_rate(0, 298) < 0.01, largest_rate(0, 2995) < 0.001
+        (True, False, True)
+    """
+    return float(stats.beta.ppf(confidence, events + 1, of - events)) if events < of else 1.0
+
+
+def discoveries(p_values: ArrayLike, largest_share: float = 0.1) -> Discoveries:
+    """Select strange parts so that few of the selected are good on average.
+
+    Benjamini and Hochberg (1995). Conformal p-values of one calibration set depend on each other,
+    but positively, and the procedure keeps its promise (Bates et al. 2023, Ann. Statist. 51).
+
+    Args:
+        p_values: ``(n,)``; NaN for parts that have none.
+        largest_share: Largest expected share of good parts among the selected (q).
+
+    Returns:
+        How many are selected, and how many of them may be good.
+
+    Example:
+        >>> discoveries([0.001, 0.002, 0.5, 0.7]).selected
+        2
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return Discoveries(0, 0, largest_share, 0.0)
+    selected = int(np.count_nonzero(stats.false_discovery_control(values, method="bh") <= largest_share))
+    return Discoveries(int(values.size), selected, largest_share, largest_share * selected)
+
+
+def histogram(columns: Columns, t_review: float, t_defect: float, bins: int = HISTOGRAM_BINS) -> Histogram:
+    """Count strangeness in bins, over a range in which the thresholds can be told apart.
+
+    A few very strange parts would squeeze everything that matters into the first bins. The range
+    therefore ends at five times T2, and the last bin holds what lies beyond.
+
+    Args:
+        columns: Of ``n`` pictures.
+        t_review: T1.
+        t_defect: T2.
+        bins: How many.
+
+    Returns:
+        The counts by group.
+    """
+    finite = np.isfinite(columns.strangeness)
+    shown, truth = columns.strangeness[finite], columns.truth[finite]
+    largest = float(shown.max()) if shown.size else 1.0
+    upper = float(np.clip(largest, max(1.25 * t_defect, 1.25 * t_review, 1.0), max(5 * t_defect, 1.0)))
+    edges = np.linspace(0.0, upper, bins + 1)
+    places = np.clip(shown / upper * bins, 0, bins - 1).astype(np.int64)
+    cells = np.bincount(truth.astype(np.int64) * bins + places, minlength=len(Truth) * bins)
+    return Histogram(
+        edges=edges,
+        counts=cells.reshape(len(Truth), bins).astype(np.int64),
+        upper=upper,
+        above=int(np.count_nonzero(shown > upper)),
+        absent=int(np.count_nonzero(~finite)),
+    )
+
+
+def one_in(threshold: float) -> str:
+    """Say how rare a strangeness is among good parts, by the calibration's own scale.
+
+    Args:
+        threshold: On strangeness, the negative decimal logarithm of a tail probability.
+
+    Returns:
+        Words with two figures.
+
+    Example:
+        >>> one_in(2.0), one_in(0.0), one_in(1.3)
+        ('1 good part in 100', '1 good part in 1', '1 good part in 20')
+    """
+    number = 10.0 ** min(threshold, 15.0)
+    return (
+        f"1 good part in {float(f'{number:.2g}'):,.0f}" if number >= 9.5 else f"1 good part in {number:.2g}"
+    )
+
+
+def kinds_table(records: Iterable[Record]) -> dict[str, NDArray[np.int64]]:
+    """Count verdicts for each kind of defect and wrong input, the most frequent first.
+
+    Args:
+        records: Any number of records; good and unlabelled ones are left out.
+
+    Returns:
+        Label to ``(5,)`` counts in the order of `VERDICTS`.
+    """
+    kinds: dict[str, NDArray[np.int64]] = {}
+    for record in records:
+        if record.label is None or truth_of(record.label) is Truth.GOOD:
+            continue
+        row = kinds.setdefault(record.label, np.zeros(len(VERDICTS), dtype=np.int64))
+        row[VERDICTS.index(record.verdict)] += 1
+    return dict(sorted(kinds.items(), key=lambda item: (-int(item[1].sum()), item[0])))
+
+
+def starting_thresholds(facts_review: float | None, facts_defect: float | None) -> tuple[float, float]:
+    """Choose the two thresholds a person starts from.
+
+    Args:
+        facts_review: T1 of the run, if it has one.
+        facts_defect: T2 of the run, if it has one.
+
+    Returns:
+        T1 and T2, T1 <= T2, both finite and not negative. Without thresholds in the run these are
+        strangeness 1.3 and 2: one good part in 20 and in 100.
+    """
+    t_review = 1.3 if facts_review is None else max(0.0, facts_review)
+    t_defect = max(2.0 if facts_defect is None else facts_defect, t_review)
+    return t_review, t_defect
+
+
+def _numbers(figures: Iterable[Any]) -> NDArray[np.float64]:
+    return np.array([np.nan if figure is None else figure for figure in figures], dtype=np.float64)

@@ -1,0 +1,93 @@
+"""How the dashboard is started: one list of safe options, in one place.
+
+Streamlit's own defaults listen on every address, accept any Host header, report usage and show
+tracebacks. None of that suits pictures of someone's product.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from differnet.records import DiffernetError
+
+SAFE_OPTIONS: dict[str, str | bool | int | tuple[str, ...]] = {
+    "server.address": "127.0.0.1",
+    # Without it a page on the web can rebind its name to this machine and read the dashboard.
+    "server.allowedHosts": ("localhost", "127.0.0.1"),
+    "server.enableXsrfProtection": True,
+    "server.enableCORS": True,
+    "server.enableStaticServing": False,
+    "server.enableAgentApi": False,
+    "server.fileWatcherType": "none",
+    "server.headless": True,
+    "server.maxUploadSize": 64,
+    "browser.gatherUsageStats": False,
+    "client.showErrorDetails": "none",
+    "client.toolbarMode": "minimal",
+    # Magic prints any bare string, docstrings of constants among them, onto the page.
+    "runner.magicEnabled": False,
+}
+"""Options that `dashboard_command` enforces; ``.streamlit/config.toml`` repeats them for developers."""
+
+THEME_OPTIONS: dict[str, str] = {
+    "theme.light.primaryColor": "#1d4f91",
+    "theme.dark.primaryColor": "#7fb2ff",
+}
+"""One quiet accent; light or dark follows the browser."""
+
+
+class DashboardError(DiffernetError):
+    """Raised when the dashboard's pages are not where they should be."""
+
+
+def dashboard_app() -> Path:
+    """Find the dashboard's main page, in an installed wheel or in the repository.
+
+    Returns:
+        Path of ``app.py``.
+
+    Raises:
+        DashboardError: It is in neither place.
+    """
+    package = Path(__file__).resolve().parents[1]
+    candidates = [root / "apps" / "dashboard" / "app.py" for root in (package, package.parent)]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise DashboardError(
+        expected="the dashboard's app.py",
+        found="neither " + " nor ".join(str(candidate) for candidate in candidates),
+        remedy="Install differnet again; the wheel carries the dashboard.",
+    )
+
+
+def dashboard_command(runs: Path, port: int = 8501) -> list[str]:
+    """Make the command that serves the dashboard on this machine only.
+
+    Args:
+        runs: Folder of runs, or one run's folder.
+        port: To listen on.
+
+    Returns:
+        Arguments for ``subprocess.run``, without a shell.
+
+    Raises:
+        DashboardError: The dashboard's pages are missing.
+
+    Example:
+        >>> command = dashboard_command(Path("runs"), port=8600)
+        >>> command[1:4], "--server.address=127.0.0.1" in command, "--server.port=8600" in command
+        (['-m', 'streamlit', 'run'], True, True)
+    """
+    options = [
+        f"--{name}={_word(value)}"
+        for name, values in (SAFE_OPTIONS | THEME_OPTIONS | {"server.port": port}).items()
+        for value in (values if isinstance(values, tuple) else (values,))
+    ]
+    app = str(dashboard_app())
+    return [sys.executable, "-m", "streamlit", "run", app, *options, "--", "--runs", str(runs)]
+
+
+def _word(value: str | bool | int) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

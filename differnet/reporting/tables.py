@@ -1,0 +1,168 @@
+"""Records as tables, for spreadsheets and notebooks."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from differnet.records import DiffernetError, Record
+from differnet.reporting.run_folder import RunFolder, write_atomically
+from differnet.reporting.strict_json import to_json
+
+EXPORT_FORMATS = ("csv", "parquet", "jsonl")
+
+_FULLWIDTH_SIGNS = (
+    "\N{FULLWIDTH EQUALS SIGN}",
+    "\N{FULLWIDTH PLUS SIGN}",
+    "\N{FULLWIDTH HYPHEN-MINUS}",
+    "\N{FULLWIDTH COMMERCIAL AT}",
+)
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", *_FULLWIDTH_SIGNS)
+_LISTS = {"reasons", "quality_flags"}
+
+
+class ExportError(DiffernetError):
+    """Raised when an export is asked for in a form that does not exist."""
+
+
+def legible(text: str) -> str:
+    r"""Make a name safe to show: what cannot be seen or encoded becomes its escape.
+
+    File names may hold bytes that are no text, control characters, and marks that turn the
+    reading direction, which let one name pose as another.
+
+    Args:
+        text: Anything that came from outside.
+
+    Returns:
+        Text that encodes to UTF-8 and shows every character that it holds.
+
+    Example:
+        >>> legible("part\u202egnp.exe")
+        'part\\u202egnp.exe'
+        >>> legible("Gehäuse 7.png")
+        'Gehäuse 7.png'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def unbroken(text: str) -> str:
+    r"""Keep a figure and its ``%`` on one line.
+
+    Example:
+        >>> unbroken("95 % of 20")
+        '95\xa0% of 20'
+    """
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
+
+
+def records_table(records: Iterable[Record]) -> pd.DataFrame:
+    """Flatten records into one row each. The one place that does so.
+
+    Args:
+        records: Any number of records, none included.
+
+    Returns:
+        One column a field; figures that are absent are NaN, absent words ``None``; ``reasons`` and
+        ``quality_flags`` joined by a bar, ``regions`` as JSON, and their number in ``region_count``.
+    """
+    columns = [field.name for field in fields(Record)]
+    rows = [_row(record) for record in records]
+    table = pd.DataFrame(rows, columns=[*columns, "region_count"])
+    numeric = [field.name for field in fields(Record) if "float" in str(field.type)]
+    whole = [field.name for field in fields(Record) if str(field.type) == "int"] + ["region_count"]
+    return table.astype(dict.fromkeys(numeric, "float64") | dict.fromkeys(whole, "int64"))
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV that no spreadsheet takes for formulas.
+
+    Args:
+        table: Any table.
+        path: File to make or replace. Cells of text that begin with ``= + - @``, tab or line end
+            get a leading apostrophe; numbers stay numbers.
+    """
+    safe = table.map(_no_formula).rename(columns=_no_formula)
+    # All text is quoted: a bare carriage return in a cell would begin a row, and that a formula.
+    text = safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    write_atomically(path, text.encode("utf-8"))
+
+
+def write_parquet(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet.
+
+    Args:
+        table: Any table.
+        path: File to make or replace.
+    """
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_atomically(path, buffer.getvalue())
+
+
+def write_jsonl(records: Iterable[Record], path: Path) -> None:
+    """Write records one a line, exactly as a run's folder keeps them.
+
+    Args:
+        records: Any number of records.
+        path: File to make or replace.
+    """
+    write_atomically(path, "".join(f"{to_json(record)}\n" for record in records).encode("ascii"))
+
+
+def export_run(run: RunFolder, out: Path, formats: Sequence[str] = ("csv",)) -> list[Path]:
+    """Write a run's records into a folder, in each of the formats.
+
+    Args:
+        run: The run.
+        out: Folder for the files; made when absent.
+        formats: Of ``csv``, ``parquet``, ``jsonl``.
+
+    Returns:
+        The files ``records.FORMAT``, in the order of ``formats``.
+
+    Raises:
+        ExportError: A format is not known.
+    """
+    if unknown := [name for name in formats if name not in EXPORT_FORMATS]:
+        raise ExportError(
+            expected=f"formats of {', '.join(EXPORT_FORMATS)}",
+            found=", ".join(unknown),
+            remedy="Name one of these.",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / f"records.{name}" for name in formats]
+    for path, name in zip(paths, formats, strict=True):
+        if name == "csv":
+            write_csv(records_table(run.records), path)
+        elif name == "parquet":
+            write_parquet(records_table(run.records), path)
+        else:
+            write_jsonl(run.records, path)
+    return paths
+
+
+def _row(record: Record) -> dict[str, Any]:
+    row = {field.name: getattr(record, field.name) for field in fields(record)}
+    row["verdict"] = record.verdict.value
+    for name in _LISTS:
+        row[name] = " | ".join(row[name])
+    row["regions"] = json.dumps([asdict(region) for region in record.regions])
+    row["region_count"] = len(record.regions)
+    return {name: legible(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def _no_formula(cell: Any) -> Any:
+    if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA_STARTS):
+        return f"'{cell}"
+    return cell

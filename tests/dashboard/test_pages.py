@@ -1,0 +1,292 @@
+"""Every page on every kind of run, and what moving a threshold does."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from differnet.records import Inspection, Record, Verdict
+from differnet.reporting.counts import columns_of, percent, verdict_counts
+from differnet.reporting.run_folder import RunFacts, RunFolder
+from differnet.reporting.serving import dashboard_app
+from differnet.reporting.strict_json import to_json
+from differnet.reporting.tables import unbroken
+
+MakeRun = Callable[..., RunFolder]
+MakeRecord = Callable[..., Record]
+OpenDashboard = Callable[..., AppTest]
+
+PAGES = ["tune", "gallery", "picture"]
+RUNS = {
+    "one row": ["good"],
+    "unlabelled": [None] * 6,
+    "good only": ["good"] * 8,
+    "defects only": ["scratch"] * 5,
+    "unreadable only": ["unreadable"] * 2,
+    "all kinds": ["good"] * 20 + ["scratch"] * 5 + ["dent", "wrong_input/blank", "unreadable", None],
+}
+
+
+def _load_drawn_runs() -> ModuleType:
+    # Loaded by path: test folders are no packages, and both have a conftest.
+    path = Path(__file__).resolve().parents[1] / "reporting" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("drawn_runs", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+drawn_runs = _load_drawn_runs()
+make_run = drawn_runs.make_run
+make_record = drawn_runs.make_record
+
+
+@pytest.fixture
+def open_dashboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenDashboard:
+    """Open the dashboard over the test's own folder of runs, and run it once."""
+
+    def open_page(page: str | None = None, folder: Path = tmp_path, **query: str) -> AppTest:
+        monkeypatch.setenv("DIFFERNET_RUNS", str(folder))
+        monkeypatch.setattr("sys.argv", ["app.py"])
+        app = AppTest.from_file(str(dashboard_app()), default_timeout=60)
+        app.query_params.update(query)
+        app.run()
+        if page is not None:
+            app.switch_page(f"{page}.py")
+            app.query_params.update(query)
+            app.run()
+        return app
+
+    return open_page
+
+
+def metric(app: AppTest, name: str) -> str:
+    return next(item.value for item in app.metric if item.label == name)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_empty_folder_explains_itself(open_dashboard: OpenDashboard, tmp_path: Path, page: str) -> None:
+    for folder in (tmp_path, tmp_path / "absent"):
+        app = open_dashboard(folder=folder)
+        assert not app.exception
+        assert app.title[0].value == "No runs yet"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_run_without_pictures_explains_itself(
+    open_dashboard: OpenDashboard, make_run: MakeRun, page: str
+) -> None:
+    make_run([])
+    app = open_dashboard(page)
+    assert not app.exception
+    assert app.title[0].value == "Nothing inspected yet"
+
+
+@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_shows_every_kind_of_run(
+    open_dashboard: OpenDashboard, make_run: MakeRun, page: str, kind: str
+) -> None:
+    make_run(RUNS[kind])
+    app = open_dashboard(page)
+    assert not app.exception
+    assert not app.error
+    assert app.title
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_run_without_facts_is_shown(
+    open_dashboard: OpenDashboard, make_record: MakeRecord, tmp_path: Path, page: str
+) -> None:
+    run = RunFolder.create(tmp_path / "bare", RunFacts())
+    run.append(Inspection(make_record(1, Verdict.PASS, strangeness=0.5)), None)
+    app = open_dashboard(page)
+    assert not app.exception
+    assert "not finished" in app.info[0].value
+
+
+def test_a_damaged_run_says_what_is_wrong(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
+    file = make_run(["good", "good"]).path / "records.jsonl"
+    file.write_bytes(b"{}\n" + file.read_bytes())
+    app = open_dashboard()
+    assert not app.exception
+    assert "line 1" in app.error[0].value
+
+
+@pytest.fixture
+def large_run(make_record: MakeRecord, tmp_path: Path) -> RunFolder:
+    """Write 5,000 rows at once: appending them one by one would measure the disk."""
+    rng = np.random.default_rng(0)
+    run = RunFolder.create(tmp_path / "large", RunFacts(t_review=1.301, t_defect=2.0))
+    lines = []
+    for number, strangeness in enumerate(rng.exponential(0.434, 5000)):
+        verdict = (
+            Verdict.DEFECT if strangeness >= 2 else Verdict.REVIEW if strangeness >= 1.301 else Verdict.PASS
+        )
+        label = ("good", None, "dent")[number % 3]
+        lines.append(to_json(make_record(number, verdict, label=label, strangeness=float(strangeness))))
+    (run.path / "records.jsonl").write_text("\n".join(lines) + "\n")
+    return RunFolder.open(run.path)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_five_thousand_rows(open_dashboard: OpenDashboard, large_run: RunFolder, page: str) -> None:
+    app = open_dashboard(page)
+    assert not app.exception
+    if page == "gallery":
+        assert "5,000 of 5,000" in " ".join(caption.value for caption in app.caption)
+        app.number_input(key="page").set_value(200).run()
+        assert not app.exception
+
+
+def test_the_slider_moves_boxes_counts_and_intervals(
+    open_dashboard: OpenDashboard, make_run: MakeRun
+) -> None:
+    run = make_run(RUNS["all kinds"])
+    app = open_dashboard("tune")
+    for band in ((0.2, 0.6), (0.0, 0.0), (1.0, 5.0)):
+        app.slider(key="band").set_value(band).run()
+        assert not app.exception
+        assert (app.number_input(key="t_review").value, app.number_input(key="t_defect").value) == band
+        counts = verdict_counts(columns_of(run.records), *band)
+        assert metric(app, "Overkill") == unbroken(percent(counts.overkill.share or 0.0))
+        assert metric(app, "Escape") == unbroken(percent(counts.escape.share or 0.0))
+        said = " ".join(caption.value for caption in app.caption)
+        assert unbroken(f"interval {percent(counts.escape.low)} to {percent(counts.escape.high)}") in said
+        assert app.table[0].value.loc["all", "PASS"] == counts.of_verdict(Verdict.PASS)
+
+
+def test_the_boxes_move_the_slider_and_keep_the_order(
+    open_dashboard: OpenDashboard, make_run: MakeRun
+) -> None:
+    make_run(RUNS["all kinds"])
+    app = open_dashboard("tune")
+    app.number_input(key="t_review").set_value(2.5).run()
+    assert app.slider(key="band").value == (2.5, 2.5)
+    app.number_input(key="t_defect").set_value(0.5).run()
+    assert app.slider(key="band").value == (0.5, 0.5)
+    next(button for button in app.button if button.label == "Reset").click().run()
+    assert app.slider(key="band").value == (1.301, 2.0)
+
+
+def test_thresholds_stay_when_the_page_is_left(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
+    make_run(RUNS["all kinds"])
+    app = open_dashboard("tune")
+    app.slider(key="band").set_value((0.4, 0.9)).run()
+    app.switch_page("gallery.py").run()
+    app.switch_page("tune.py").run()
+    assert app.slider(key="band").value == (0.4, 0.9)
+
+
+def test_another_run_brings_its_own_thresholds(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
+    make_run(["good"], "first", t_review=0.5, t_defect=0.75)
+    os.utime(make_run(["good"], "second").path / "run.json", (1, 1))
+    app = open_dashboard("tune")
+    assert app.slider(key="band").value == (0.5, 0.75)
+    app.selectbox(key="run").set_value("second").run()
+    assert not app.exception
+    assert app.slider(key="band").value == (1.301, 2.0)
+
+
+def test_the_address_chooses_run_and_picture(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
+    run = make_run(["good", "scratch"], "older")
+    os.utime(run.path / "run.json", (1, 1))
+    make_run(["good"], "newer")
+    wanted = run.records[0]
+    app = open_dashboard("picture", run="older", item=wanted.item_id)
+    assert app.selectbox(key="run").value == "older"
+    assert app.selectbox(key="item").value == wanted.item_id
+
+
+@pytest.mark.parametrize(
+    "query", [{"run": "../../etc"}, {"item": "nothing"}, {"run": "<script>", "item": "'"}]
+)
+def test_a_senseless_address_falls_back(
+    open_dashboard: OpenDashboard, make_run: MakeRun, query: dict[str, str]
+) -> None:
+    make_run(["good"])
+    app = open_dashboard("picture", **query)
+    assert not app.exception
+    assert app.selectbox(key="run").value == "run"
+
+
+def test_the_gallery_filters(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
+    run = make_run(RUNS["all kinds"])
+    app = open_dashboard("gallery")
+    app.pills(key="verdicts").set_value([Verdict.INVALID]).run()
+    assert f"1 of {len(run.records)} pictures" in [caption.value for caption in app.caption]
+    app.multiselect(key="labels").set_value(["good"]).run()
+    assert not app.exception
+    assert "No picture matches" in app.info[0].value
+
+
+def test_next_and_previous_walk_from_strange_to_less(
+    open_dashboard: OpenDashboard, make_run: MakeRun
+) -> None:
+    run = make_run(["scratch"] * 3)
+    order = [
+        r.item_id for r in sorted(run.records, key=lambda record: record.strangeness or 0.0, reverse=True)
+    ]
+    app = open_dashboard("picture")
+    seen = [app.selectbox(key="item").value]
+    for _ in range(2):
+        next(button for button in app.button if button.label == "Next").click().run()
+        seen.append(app.selectbox(key="item").value)
+    assert seen == order
+
+
+def test_one_changed_label_is_seen_at_once(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
+    file = make_run(["good"] * 50).path / "records.jsonl"
+    app = open_dashboard("tune")
+    assert list(app.table[0].value.index) == ["good", "all"]
+    lines = file.read_text().splitlines()
+    tree = json.loads(lines[17])
+    tree["label"] = "dent"
+    lines[17] = json.dumps(tree)
+    file.write_text("\n".join(lines) + "\n")
+    app.run()
+    assert app.table[0].value.loc["defect", "all"] == 1
+
+
+def test_names_are_never_read_as_markdown(
+    open_dashboard: OpenDashboard, make_record: MakeRecord, tmp_path: Path
+) -> None:
+    name = "![x](http://example.invalid/a.png)<b>"
+    run = RunFolder.create(tmp_path / "run", RunFacts(product=name))
+    record = make_record(
+        1, Verdict.DEFECT, part_id=name, path=name, label=name, reasons=(name,), strangeness=3.0
+    )
+    run.append(Inspection(record), np.zeros((9, 9, 3), np.uint8))
+    run.close()
+    for page in PAGES:
+        app = open_dashboard(page)
+        assert not app.exception
+        for element in (*app.markdown, *app.caption, *app.title, *app.info, *app.error):
+            assert "](http" not in element.value
+
+
+def test_only_the_pages_know_streamlit_and_they_know_no_numpy() -> None:
+    imported: dict[str, set[str]] = {}
+    for file in (
+        *dashboard_app().parent.glob("*.py"),
+        *Path(RunFolder.create.__globals__["__file__"]).parent.glob("*.py"),
+    ):
+        names = imported.setdefault(file.parent.name, set())
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(str(node.module).split(".")[0])
+    assert not imported["dashboard"] & {"numpy", "scipy", "math", "cv2", "sklearn"}
+    assert not imported["reporting"] & {"streamlit", "torch", "timm"}

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from differnet.images.layouts import (
+    LAYOUTS,
+    Dataset,
+    LayoutError,
+    Part,
+    list_pictures,
+    read_layout,
+)
+from differnet.images.reading import encode_png
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real images are not here")
+
+BLANK = encode_png(np.zeros((2, 3), np.uint8))
+MARKED = encode_png(np.full((2, 3), 255, np.uint8))
+
+
+def plant(root: Path, names: Iterable[str], content: bytes = BLANK) -> None:
+    for name in names:
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+
+def numbered(folder: str, count: int, suffix: str = ".png") -> list[str]:
+    return [f"{folder}/{k:03d}{suffix}" for k in range(count)]
+
+
+def named(parts: Iterable[Part]) -> list[str]:
+    return [part.path.name for part in parts]
+
+
+# Plain folders.
+
+
+@pytest.mark.parametrize("good", ["good", "OK", "normal"])
+def test_good_beside_kinds_of_defect(tmp_path: Path, good: str) -> None:
+    plant(tmp_path, [*numbered(good, 8), *numbered("scratch", 3), *numbered("dent", 2)])
+    dataset = read_layout(tmp_path)
+    assert dataset.layout == "folder"
+    assert dataset.counts == {"train": {"good": 6}, "test": {"good": 2, "dent": 2, "scratch": 3}}
+    assert dataset.kinds == ("dent", "scratch")
+    assert named(dataset.train_good) == [f"{k:03d}.png" for k in (0, 1, 2, 4, 5, 6)]
+    assert named(part for part in dataset.test if part.label == "good") == ["003.png", "007.png"]
+
+
+def test_names_are_sorted_as_strings(tmp_path: Path) -> None:
+    plant(tmp_path, [f"good/{k}.png" for k in (1, 2, 10, 9, 11)])
+    dataset = read_layout(tmp_path)
+    # As strings 1, 10, 11, 2, 9: the fourth is 2. As numbers it would be 10.
+    assert named(part for part in dataset.test) == ["2.png"]
+    assert named(dataset.train_good) == ["1.png", "10.png", "11.png", "9.png"]
+
+
+def test_the_split_spans_subfolders_and_suffixes(tmp_path: Path) -> None:
+    plant(tmp_path, ["good/lot b/a.png", "good/lot a/b.jpg", "good/c.TIF", "good/lot a/d.bmp", "good/e.pgm"])
+    assert named(read_layout(tmp_path).test) == ["d.bmp"]
+
+
+def test_train_good_beside_defects_is_read_as_it_stands(tmp_path: Path) -> None:
+    plant(tmp_path, [*numbered("train/good", 8), *numbered("bad", 3), *numbered("good", 2)])
+    dataset = read_layout(tmp_path, "folder")
+    assert dataset.counts == {"train": {"good": 8}, "test": {"good": 2, "bad": 3}}
+
+
+def test_a_flat_folder_is_all_good_and_unsplit(tmp_path: Path) -> None:
+    plant(tmp_path, [f"{k}.jpg" for k in range(5)])
+    plant(tmp_path, ["notes.txt", ".hidden.png"], b"no picture")
+    dataset = read_layout(tmp_path)
+    assert dataset.layout == "folder"
+    assert dataset.counts == {"unsplit": {"good": 5}}
+    assert len(dataset.train_good) == 5
+    assert dataset.test == ()
+    assert dataset.notes
+
+
+def test_masks_are_no_class(tmp_path: Path) -> None:
+    plant(tmp_path, [*numbered("good", 4), *numbered("dent", 3)])
+    plant(tmp_path, ["ground_truth/dent/000_mask.png", "masks/001.png", "dent/002_mask.png"], MARKED)
+    dataset = read_layout(tmp_path)
+    assert dataset.kinds == ("dent",)
+    dents = [part for part in dataset.parts if part.label == "dent"]
+    masks = [part.mask_path.relative_to(tmp_path).as_posix() for part in dents if part.mask_path]
+    assert masks == ["ground_truth/dent/000_mask.png", "masks/001.png", "dent/002_mask.png"]
+    assert not any(part.mask_path for part in dataset.good)
+
+
+def test_two_pictures_of_one_stem_are_two_parts(tmp_path: Path) -> None:
+    plant(tmp_path, [*numbered("good", 4), "dent/a.png", "dent/a.jpg"])
+    dents = [part for part in read_layout(tmp_path).parts if part.label == "dent"]
+    assert len(dents) == 2
+    assert not any(part.mask_path for part in dents)
+
+
+def test_loose_pictures_beside_classes_are_named_in_a_note(tmp_path: Path) -> None:
+    plant(tmp_path, [*numbered("good", 4), "stray.png"])
+    dataset = read_layout(tmp_path)
+    assert len(dataset.parts) == 4
+    assert "1 pictures directly" in dataset.notes[0]
+
+
+def test_a_folder_of_plain_products(tmp_path: Path) -> None:
+    for product in ("nut", "bolt"):
+        plant(tmp_path / product, [*numbered("ok", 8), *numbered("nok", 2)])
+    plant(tmp_path, ["leftovers/x.png"])
+    dataset = read_layout(tmp_path)
+    assert dataset.products == ("bolt", "nut")
+    assert dataset.counts == {"train": {"good": 12}, "test": {"good": 4, "nok": 4}}
+    assert "leftovers" in dataset.notes[0]
+    assert len(dataset.of_product("nut").parts) == 10
+    with pytest.raises(LayoutError, match="screw"):
+        dataset.of_product("screw")
+
+
+# MVTec AD.
+
+
+def plant_mvtec(root: Path) -> None:
+    plant(root, [*numbered("train/good", 5), *numbered("test/good", 2), *numbered("test/hole", 3)])
+    plant(root, [f"ground_truth/hole/{k:03d}_mask.png" for k in range(2)], MARKED)
+
+
+def test_an_mvtec_product(tmp_path: Path) -> None:
+    plant_mvtec(tmp_path / "carpet")
+    dataset = read_layout(tmp_path / "carpet")
+    assert dataset.layout == "mvtec"
+    assert dataset.products == ("carpet",)
+    assert dataset.counts == {"train": {"good": 5}, "test": {"good": 2, "hole": 3}}
+    holes = [part for part in dataset.test if part.label == "hole"]
+    assert [part.mask_path is not None for part in holes] == [True, True, False]
+    assert holes[0].mask_path == tmp_path / "carpet/ground_truth/hole/000_mask.png"
+
+
+def test_a_folder_of_mvtec_products(tmp_path: Path) -> None:
+    for product in ("wood", "carpet"):
+        plant_mvtec(tmp_path / product)
+    plant(tmp_path, ["license.txt", "readme.txt"])
+    dataset = read_layout(tmp_path)
+    assert (dataset.layout, dataset.products) == ("mvtec", ("carpet", "wood"))
+    assert len(dataset.parts) == 20
+    assert [part.product for part in dataset.parts] == ["carpet"] * 10 + ["wood"] * 10
+
+
+def test_validation_parts_are_for_training(tmp_path: Path) -> None:
+    plant_mvtec(tmp_path)
+    plant(tmp_path, numbered("validation/good", 3))
+    assert read_layout(tmp_path).counts["train"] == {"good": 8}
+
+
+def test_pictures_without_a_class_in_test_have_no_label(tmp_path: Path) -> None:
+    plant(tmp_path, [*numbered("train", 4), *numbered("test", 2)])
+    assert read_layout(tmp_path).counts == {"train": {"good": 4}, "test": {"unlabelled": 2}}
+
+
+# MTD.
+
+
+def plant_mtd(root: Path) -> None:
+    plant(root, numbered("MT_Free/Imgs", 8, ".jpg"))
+    plant(root, numbered("MT_Free/Imgs", 8, ".png"))
+    plant(root, numbered("MT_Crack/Imgs", 2, ".jpg"))
+    plant(root, ["MT_Crack/Imgs/000.png"], MARKED)
+    plant(root, ["MT_Crack/Imgs/001.png"], BLANK)
+
+
+def test_mtd_with_its_list_of_names(tmp_path: Path) -> None:
+    plant_mtd(tmp_path)
+    (tmp_path / "train_filenames.txt").write_text("000.jpg\n005.jpg\n../../etc/passwd\n")
+    dataset = read_layout(tmp_path)
+    assert dataset.layout == "mtd"
+    assert named(dataset.train_good) == ["000.jpg", "005.jpg"]
+    assert dataset.counts == {"train": {"good": 2}, "test": {"good": 6, "Crack": 2}}
+    assert "1 of 3 names" in dataset.notes[0]
+
+
+def test_mtd_without_a_list_uses_the_rule(tmp_path: Path) -> None:
+    plant_mtd(tmp_path)
+    good_test = [part for part in read_layout(tmp_path).test if part.label == "good"]
+    assert named(good_test) == ["003.jpg", "007.jpg"]
+
+
+def test_a_blank_mask_is_no_mask_and_a_broken_one_is_kept(tmp_path: Path) -> None:
+    plant_mtd(tmp_path)
+    plant(tmp_path, ["MT_Crack/Imgs/002.jpg"])
+    plant(tmp_path, ["MT_Crack/Imgs/002.png"], b"broken")
+    cracks = [part for part in read_layout(tmp_path).parts if part.label == "Crack"]
+    assert [part.mask_path and part.mask_path.name for part in cracks] == ["000.png", None, "002.png"]
+
+
+# Errors, order, real data.
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    plant(tmp_path, [*numbered("broken", 3), *numbered("odd", 2)])
+    with pytest.raises(LayoutError) as caught:
+        read_layout(tmp_path)
+    message = str(caught.value)
+    assert "broken, odd" in message
+    assert "MT_Free" in message
+    assert "good" in caught.value.remedy
+
+
+@pytest.mark.parametrize("good", [0, 1])
+def test_fewer_than_two_good_parts(tmp_path: Path, good: int) -> None:
+    (tmp_path / "good").mkdir()
+    plant(tmp_path, [*numbered("good", good), *numbered("bad", 3)])
+    with pytest.raises(LayoutError, match=f"{good} good and 3 other parts"):
+        read_layout(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["auto", *LAYOUTS])
+def test_no_folder_and_an_empty_one(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "file.png").write_bytes(BLANK)
+    for place in (tmp_path / "absent", tmp_path / "file.png"):
+        with pytest.raises(LayoutError, match="folder"):
+            read_layout(place, layout)
+        with pytest.raises(LayoutError):
+            list_pictures(place)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LayoutError):
+        read_layout(tmp_path / "empty", layout)
+
+
+def test_an_unknown_layout_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(LayoutError, match="auto, mtd, mvtec, folder"):
+        read_layout(tmp_path, "visa")
+
+
+def test_a_layout_that_does_not_fit_is_not_replaced_by_another(tmp_path: Path) -> None:
+    plant(tmp_path, numbered("good", 4))
+    with pytest.raises(LayoutError, match="MT_Free"):
+        read_layout(tmp_path, "mtd")
+
+
+def test_the_order_depends_on_names_only(tmp_path: Path) -> None:
+    names = [*numbered("good", 9), *numbered("bad", 4)]
+    plant(tmp_path / "a", names)
+    plant(tmp_path / "b", reversed(names))
+
+    def shape(root: Path) -> list[tuple[str, str | None, str | None]]:
+        return [
+            (part.path.relative_to(root).as_posix(), part.label, part.split)
+            for part in read_layout(root).parts
+        ]
+
+    assert shape(tmp_path / "a") == shape(tmp_path / "b")
+
+
+def test_list_pictures(tmp_path: Path) -> None:
+    plant(tmp_path, ["b/2.png", "a/10.png", "1.jpg", "ground_truth/x.png", ".cache/y.png"])
+    plant(tmp_path, ["notes.md"], b"")
+    assert [file.name for file in list_pictures(tmp_path)] == ["1.jpg", "10.png", "2.png"]
+
+
+@needs_shared
+def test_the_real_magnetic_tiles() -> None:
+    dataset = read_layout(SHARED / "mtd")
+    assert dataset.counts == {
+        "train": {"good": 761},
+        "test": {"good": 191, "Blowhole": 115, "Break": 85, "Crack": 57, "Fray": 32, "Uneven": 103},
+    }
+    # Four of the uneven tiles come with a blank mask.
+    assert sum(part.mask_path is not None for part in dataset.parts) == 388
+    assert dataset.notes == ()
+
+
+@needs_shared
+def test_the_real_aliens() -> None:
+    dataset: Dataset = read_layout(SHARED / "aliens")
+    assert dataset.layout == "folder"
+    assert dataset.counts == {"train": {"good": 44}, "test": {"good": 14, "anomaly": 60}}

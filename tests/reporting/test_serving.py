@@ -1,0 +1,64 @@
+"""The dashboard is started on this machine only."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from differnet.reporting import serving
+from differnet.reporting.serving import (
+    SAFE_OPTIONS,
+    THEME_OPTIONS,
+    DashboardError,
+    dashboard_app,
+    dashboard_command,
+)
+
+
+def test_the_command_carries_every_safe_option(tmp_path: Path) -> None:
+    command = dashboard_command(tmp_path, 8600)
+    assert command[:4] == [sys.executable, "-m", "streamlit", "run"]
+    assert command[4] == str(dashboard_app())
+    for wanted in (
+        "--server.address=127.0.0.1",
+        "--server.allowedHosts=localhost",
+        "--server.allowedHosts=127.0.0.1",
+        "--server.enableXsrfProtection=true",
+        "--server.fileWatcherType=none",
+        "--server.enableStaticServing=false",
+        "--browser.gatherUsageStats=false",
+        "--client.showErrorDetails=none",
+        "--server.port=8600",
+    ):
+        assert wanted in command
+    assert command[-3:] == ["--", "--runs", str(tmp_path)]
+
+
+def test_the_developers_file_says_the_same() -> None:
+    file = Path(serving.__file__).resolve().parents[2] / ".streamlit" / "config.toml"
+    if not file.is_file():
+        pytest.skip("the configuration file belongs to the repository, not to the wheel")
+    tree = tomllib.loads(file.read_text("utf-8"))
+    for name, value in (SAFE_OPTIONS | THEME_OPTIONS).items():
+        place: Any = tree
+        for step in name.split("."):
+            place = place[step]
+        assert place == (list(value) if isinstance(value, tuple) else value), name
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_pages_are_found_in_a_wheel_and_in_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    package = tmp_path / "differnet"
+    home = package if inside else tmp_path
+    monkeypatch.setattr(serving, "__file__", str(package / "reporting" / "serving.py"))
+    with pytest.raises(DashboardError, match=r"app\.py"):
+        dashboard_app()
+    (home / "apps" / "dashboard").mkdir(parents=True)
+    (home / "apps" / "dashboard" / "app.py").write_text("")
+    assert dashboard_app() == home / "apps" / "dashboard" / "app.py"
