@@ -1,0 +1,24 @@
+"""Calibration: p-values, thresholds and verdicts. Arrays in, arrays out, no torch."""
+
+from differnet.calibration.conformal import (
+    CalibrationError,
+    false_alarm_interval,
+    p_values,
+    smallest_alpha,
+    threshold,
+)
+from differnet.calibration.tails import TailScale
+from differnet.calibration.verdict import OOD_STRANGENESS, CalibratedEvidence, Thresholds, decide
+
+__all__ = [
+    "OOD_STRANGENESS",
+    "CalibratedEvidence",
+    "CalibrationError",
+    "TailScale",
+    "Thresholds",
+    "decide",
+    "false_alarm_interval",
+    "p_values",
+    "smallest_alpha",
+    "threshold",
+]

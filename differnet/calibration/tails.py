@@ -1,0 +1,80 @@
+"""Put evidence of different kinds on one scale: how rarely a good part shows as much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from differnet.calibration.conformal import CalibrationError
+
+# The upper quarter of the good parts tells how fast the tail falls. Less would leave too few parts
+# (44 good parts leave 11), more would let the bulk's shape decide.
+_TAIL_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class TailScale:
+    """``-log10`` of a smoothed probability that a good part's figure is at least this large.
+
+    Up to the 75th percentile of the good parts, their empirical distribution; beyond it an exponential
+    tail with the mean excess of those parts. The exponential law is the
+    least presumptuous one of a given mean (maximum entropy), and unlike the empirical distribution
+    it keeps ranking parts that are stranger than every good one. The probability is smoothed, not
+    promised: promises come from conformal p-values of whatever is computed from this scale.
+
+    Attributes:
+        body: Good parts' figures up to the tail, ascending.
+        start: Where the tail begins, in the figure's unit.
+        excess: Mean excess over ``start`` of the good parts beyond it.
+    """
+
+    body: NDArray[np.float64]
+    start: float
+    excess: float
+
+    @classmethod
+    def fit(cls, figures: ArrayLike) -> Self:
+        """Fit to ``(n,)`` figures of good parts that were not trained on, n >= 2.
+
+        Raises:
+            CalibrationError: Fewer than two figures, or some that are not finite.
+        """
+        ordered = np.sort(np.asarray(figures, dtype=np.float64).ravel())
+        if len(ordered) < 2 or not np.isfinite(ordered).all():
+            raise CalibrationError(
+                expected="figures of at least two good parts, all finite",
+                found=f"{len(ordered)} figures, {int((~np.isfinite(ordered)).sum())} of them not finite",
+                remedy="Look for unreadable or blank pictures among the good parts.",
+            )
+        start = float(np.quantile(ordered, 1 - _TAIL_SHARE))
+        beyond = ordered[ordered > start] - start
+        spread = float(np.ptp(ordered))
+        # Identical good parts leave no excess to learn from: any difference is then strange, yet
+        # the scale stays finite.
+        least = max(1e-6 * spread, 1e-9 * max(abs(start), 1.0))
+        excess = max(float(beyond.mean()), least) if len(beyond) else least
+        return cls(ordered, start, excess)
+
+    def strangeness(self, figures: ArrayLike) -> NDArray[np.float64]:
+        """Return ``-log10`` of the smoothed tail probability of each figure; NaN stays NaN.
+
+        Example:
+            >>> scale = TailScale.fit(range(101))
+            >>> [round(float(s), 2) for s in scale.strangeness([0, 50, 75, 150])]
+            [0.0, 0.3, 0.6, 3.11]
+        """
+        asked = np.asarray(figures, dtype=np.float64)
+        below = np.searchsorted(self.body, asked, side="left")
+        # The body ends exactly where the tail begins, so that the scale has no step there.
+        share = np.minimum((1 - _TAIL_SHARE) * below / max(self._parts_below, 1), 1 - _TAIL_SHARE)
+        body = -np.log10(1 - share)
+        tail = -np.log10(_TAIL_SHARE) + np.maximum(asked - self.start, 0) / (self.excess * np.log(10))
+        strangeness = np.where(asked > self.start, tail, body)
+        return np.where(np.isnan(asked), np.nan, strangeness)
+
+    @property
+    def _parts_below(self) -> int:
+        return int(np.searchsorted(self.body, self.start, side="left"))

@@ -1,0 +1,100 @@
+"""From calibrated evidence to a verdict with its reasons."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from differnet.records import Verdict
+
+# A wrong input is strange nearly everywhere, a defect only where it is. The strangeness of the
+# median cell of a coarse grid therefore tells the two apart. 6 on its scale is one good part in a
+# million: OOD is said of what no good part comes near, everything less is the part's own fault.
+OOD_STRANGENESS = 6.0
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Limits on strangeness. At or above ``review`` a person looks; at or above ``defect`` it is one."""
+
+    review: float
+    defect: float
+    ood: float = OOD_STRANGENESS
+
+
+@dataclass(frozen=True)
+class CalibratedEvidence:
+    """What is known of one part on calibrated scales.
+
+    Attributes:
+        whole: Strangeness of the part's pooled statistics (global density).
+        local: Strangeness of its strangest patches (local density).
+        spread: Strangeness of its median cell: is most of the picture strange?
+        blandness: Strangeness of that median cell on the side of being too probable.
+        p_value, p_value_whole, p_value_local, p_value_spread: Conformal p-values, of the combined
+            strangeness and of each evidence alone.
+        quality_flags: Facts of the pixels such as ``constant``.
+        healthy: False when the model itself failed its checks.
+    """
+
+    whole: float
+    local: float
+    spread: float
+    blandness: float
+    p_value: float
+    p_value_whole: float
+    p_value_local: float
+    p_value_spread: float
+    quality_flags: tuple[str, ...] = ()
+    healthy: bool = True
+
+    @property
+    def strangeness(self) -> float:
+        """A part is as strange as its strangest evidence."""
+        return max(self.whole, self.local)
+
+
+def decide(evidence: CalibratedEvidence, thresholds: Thresholds) -> tuple[Verdict, tuple[str, ...]]:
+    """Return the verdict and its reasons, the strongest first.
+
+    The order matters: what is not finite is INVALID before anything else is asked, so that a
+    comparison with NaN can never pass a part.
+    """
+    figures = (evidence.whole, evidence.local, evidence.spread, evidence.blandness, evidence.p_value)
+    if not evidence.healthy:
+        return Verdict.INVALID, ("the model failed its self-test; nothing it says counts",)
+    if not all(math.isfinite(f) for f in (*figures, thresholds.review, thresholds.defect)):
+        return Verdict.INVALID, ("the evidence is not a finite number",)
+    if evidence.quality_flags:
+        return Verdict.OOD, tuple(_FLAG_REASONS.get(flag, flag) for flag in evidence.quality_flags)
+    strange = evidence.strangeness >= thresholds.review
+    if strange and evidence.spread >= thresholds.ood:
+        return Verdict.OOD, (
+            "nearly the whole picture is unlike the good parts: another product, view, light or focus",
+            *_reasons(evidence),
+        )
+    if evidence.blandness >= thresholds.ood:
+        return Verdict.OOD, (
+            "the picture is too probable to be a real part: its patches vary less than any good part's",
+            *_reasons(evidence),
+        )
+    if evidence.strangeness >= thresholds.defect:
+        return Verdict.DEFECT, _reasons(evidence)
+    if strange:
+        return Verdict.REVIEW, _reasons(evidence)
+    return Verdict.PASS, (f"as probable as good parts (p = {evidence.p_value:.3g})",)
+
+
+_FLAG_REASONS = {
+    "constant": "the picture is one flat colour",
+    "black": "the picture is black: no light, or the lens is covered",
+    "white": "the picture is white: hopelessly over-exposed",
+}
+
+
+def _reasons(evidence: CalibratedEvidence) -> tuple[str, ...]:
+    told = [
+        (evidence.local, f"some patches are improbable (p = {evidence.p_value_local:.3g})"),
+        (evidence.whole, f"the part as a whole is improbable (p = {evidence.p_value_whole:.3g})"),
+    ]
+    return tuple(text for _, text in sorted(told, key=lambda pair: -pair[0]))

@@ -1,0 +1,19 @@
+"""Densities of good parts, and the detector that fits, calibrates and inspects."""
+
+from differnet.detection.bundle import BundleError
+from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
+from differnet.detection.detector import Detector, DetectorError, DetectorSettings
+from differnet.detection.statistics import PatchScale, patch_vectors, pooled_statistics
+
+__all__ = [
+    "BundleError",
+    "DensitySettings",
+    "Detector",
+    "DetectorError",
+    "DetectorSettings",
+    "PartDensity",
+    "PatchDensity",
+    "PatchScale",
+    "patch_vectors",
+    "pooled_statistics",
+]

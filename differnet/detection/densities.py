@@ -1,0 +1,280 @@
+"""The two densities of a good part: of the whole, and of its patches given the whole.
+
+Both are Real NVPs whose first layers whiten a shrinkage Gaussian and whose couplings start as the
+identity. Couplings stay only where they raise the likelihood of good parts that they were not
+trained on; otherwise the density is exactly its Gaussian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from differnet.detection.context import coordinates_for, patch_context
+from differnet.flows import (
+    Compose,
+    ElementwiseAffine,
+    Flow,
+    Leading,
+    LowRankWhitening,
+    TrainingPlan,
+    Transform,
+    Whitening,
+    fit_maximum_likelihood,
+    real_nvp,
+    shrinkage_whitening,
+)
+from differnet.flows.transform import FlowError
+
+Progress = Callable[[int, int], None]
+
+# Below this many parts no part can be spared to judge the couplings, so there are none.
+_LEAST_PARTS_FOR_COUPLINGS = 12
+# A covariance of at most 500 features is known to better than a percent from this many vectors.
+_COVARIANCE_VECTORS = 100_000
+
+
+@dataclass(frozen=True)
+class DensitySettings:
+    """How the densities are built and trained. One set for every product.
+
+    Attributes:
+        noise: Smoothing, in standard deviations of a standardised feature. Without it likelihood
+            grows on directions that tell good parts from each other, and detection falls.
+        couplings: Affine couplings of each flow.
+        hidden: Width of a coupling's network.
+        steps: Training steps of the local flow; the global one, of few vectors, takes a quarter.
+        batch: Vectors a step.
+        learning_rate: Peak.
+        context_noise: Blur of the local density's condition.
+    """
+
+    noise: float = 0.3
+    couplings: int = 4
+    hidden: int = 96
+    steps: int = 800
+    batch: int = 512
+    learning_rate: float = 5e-3
+    context_noise: float = 0.3
+
+    def plan(self, seed: int, *, steps: int) -> TrainingPlan:
+        """Return the training plan for one flow."""
+        return TrainingPlan(
+            steps=steps,
+            batch=self.batch,
+            learning_rate=self.learning_rate,
+            context_noise=self.context_noise,
+            seed=seed,
+        )
+
+
+class FlowShape(NamedTuple):
+    """All that is needed to rebuild a flow before its tensors are loaded.
+
+    Attributes:
+        features: Width of the vectors.
+        context: Width of the condition.
+        rank: Rank of a low-rank whitening; ``None`` for a full one.
+        leading: Features that the couplings act on.
+        couplings: Number of couplings; 0 for the Gaussian alone.
+        hidden: Width of their networks.
+    """
+
+    features: int
+    context: int
+    rank: int | None
+    leading: int
+    couplings: int
+    hidden: int
+
+
+def rebuild_flow(shape: FlowShape) -> Flow:
+    """Return a flow of the given shape whose tensors are placeholders, ready for `load_state_dict`."""
+    # Every tensor is made anew: two buffers that shared one would overwrite each other on loading.
+    zeros, ones = torch.zeros(shape.features), torch.ones(shape.features)
+    whitening: Transform
+    if shape.rank is not None:
+        axes = torch.eye(shape.features)[:, : shape.rank]
+        whitening = LowRankWhitening(zeros.clone(), axes, torch.ones(shape.rank), 1.0)
+    else:
+        whitening = Whitening.from_axes(zeros.clone(), torch.eye(shape.features), ones.clone())
+    chain: list[Transform] = [ElementwiseAffine(zeros, ones), whitening]
+    if shape.couplings:
+        chain.append(_coupling_chain(shape, torch.ones(shape.leading), seed=0))
+    return Flow(Compose(chain))
+
+
+def _coupling_chain(shape: FlowShape, spread: Tensor, seed: int) -> Leading:
+    rescale = ElementwiseAffine(torch.zeros_like(spread), spread)
+    couplings = real_nvp(
+        shape.leading,
+        shape.context,
+        couplings=shape.couplings,
+        hidden=shape.hidden,
+        first=rescale,
+        seed=seed,
+    )
+    return Leading(couplings.transform, shape.features)
+
+
+class PartDensity(nn.Module):
+    """Global density: of a part's pooled statistics.
+
+    Args:
+        flow: On the raw statistics.
+        shape: What the flow was built from.
+    """
+
+    shape: FlowShape
+
+    def __init__(self, flow: Flow, shape: FlowShape) -> None:
+        super().__init__()
+        self.flow = flow
+        self.shape = shape
+        self.coordinates = coordinates_for(shape.features if shape.rank is None else shape.rank)
+
+    @classmethod
+    def fit(cls, statistics: Tensor, settings: DensitySettings, seed: int) -> Self:
+        """Fit to ``(parts, features)`` pooled statistics of good parts.
+
+        The couplings act on the leading principal coordinates only, one for every 8 parts and at
+        most 32; the many remaining directions, of which each part shows a little, stay Gaussian.
+        """
+        parts, features = statistics.shape
+        gaussian = _gaussian(statistics, noise=0.0)
+        rank = _rank(gaussian)
+        shape = FlowShape(features, 0, rank, min(32, parts // 8), 0, settings.hidden)
+        coupled = shape._replace(couplings=settings.couplings)
+        plan = settings.plan(seed, steps=max(1, settings.steps // 4))
+
+        def train(rows: Tensor, base: Compose) -> Leading:
+            z = base(rows)[0][:, : shape.leading]
+            spread = (z.var(0, correction=0) + settings.noise**2).sqrt()
+            chain = _coupling_chain(coupled, spread, seed)
+            fit_maximum_likelihood(Flow(chain.transform), z, noise=settings.noise, plan=plan)
+            return chain
+
+        if parts >= 2 * _LEAST_PARTS_FOR_COUPLINGS and settings.couplings:
+            held = _held_out(parts, seed)
+            inner = _gaussian(statistics[~held], noise=0.0)
+            trial = Flow(Compose([inner, train(statistics[~held], inner)]))
+            with torch.no_grad():
+                gain = trial.log_prob(statistics[held]) - Flow(inner).log_prob(statistics[held])
+            if float(gain.mean()) > 0:
+                chain = train(statistics, gaussian)
+                return cls(Flow(Compose([*_links(gaussian), chain])).eval(), coupled)
+        return cls(Flow(gaussian).eval(), shape)
+
+    @torch.no_grad()
+    def leading(self, statistics: Tensor) -> Tensor:
+        """Return the ``(batch, coordinates)`` leading principal coordinates, which condition patches."""
+        chain = self.flow.transform
+        if not isinstance(chain, Compose):
+            raise FlowError(
+                expected="a composition", found=type(chain).__name__, remedy="Rebuild the model by training."
+            )
+        whitened = Compose(_links(chain)[:2])(statistics)[0]
+        leading: Tensor = whitened[:, : self.coordinates]
+        return leading
+
+
+class PatchDensity(nn.Module):
+    """Local density: of a patch's features, given its position and its part's leading coordinates.
+
+    Args:
+        flow: On the raw patch vectors.
+        shape: What the flow was built from.
+    """
+
+    shape: FlowShape
+
+    def __init__(self, flow: Flow, shape: FlowShape) -> None:
+        super().__init__()
+        self.flow = flow
+        self.shape = shape
+
+    @classmethod
+    def fit(
+        cls,
+        patches: Tensor,
+        coordinates: Tensor,
+        settings: DensitySettings,
+        seed: int,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit to the patches of good parts.
+
+        Args:
+            patches: ``(parts, rows, columns, features)``.
+            coordinates: ``(parts, k)`` from `PartDensity.leading`.
+            settings: Smoothing, size and steps.
+            seed: Of weights, batches and noise.
+            progress: Called with (steps done, steps in all).
+        """
+        parts, rows, columns, features = patches.shape
+        generator = torch.Generator().manual_seed(seed)
+        held = _held_out(parts, seed) if parts >= _LEAST_PARTS_FOR_COUPLINGS else torch.zeros(parts).bool()
+        vectors = patches[~held].reshape(-1, features)
+        chosen = torch.randperm(len(vectors), generator=generator)[:_COVARIANCE_VECTORS]
+        gaussian = _gaussian(vectors[chosen], noise=settings.noise)
+        width = coordinates.shape[1] + patch_context(coordinates[:1], 1, 1).shape[-1] - coordinates.shape[1]
+        shape = FlowShape(features, width, _rank(gaussian), features, 0, settings.hidden)
+        if not held.any() or not settings.couplings:
+            return cls(Flow(gaussian).eval(), shape._replace(context=0))
+
+        context = patch_context(coordinates, rows, columns)
+        coupled = shape._replace(couplings=settings.couplings)
+        whitening = _links(gaussian)[1]
+        # Noise of one size in the standardised features is of this size in each whitened one.
+        noise = settings.noise / whitening.scale if isinstance(whitening.scale, Tensor) else settings.noise
+        chain = _coupling_chain(coupled, torch.ones(features), seed)
+        flow = Flow(chain.transform)
+        fit_maximum_likelihood(
+            flow,
+            gaussian(vectors)[0],
+            context[~held].reshape(-1, width),
+            noise=noise,
+            plan=settings.plan(seed, steps=settings.steps),
+            progress=None if progress is None else lambda step, _: progress(step + 1, settings.steps),
+        )
+        z = gaussian(patches[held])[0]
+        with torch.no_grad():
+            trained = flow.log_prob(z, context[held]).mean()
+            start = Flow(ElementwiseAffine(torch.zeros(features), torch.ones(features))).log_prob(z).mean()
+        if float(trained) <= float(start):
+            return cls(Flow(gaussian).eval(), shape._replace(context=0))
+        return cls(Flow(Compose([*_links(gaussian), chain])).eval(), coupled)
+
+    @torch.no_grad()
+    def evidence(self, patches: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        """Return nll and typicality of every patch, each ``(batch, rows, columns)``, nats."""
+        rows, columns = patches.shape[1:3]
+        context = patch_context(coordinates, rows, columns) if self.shape.context else None
+        evidence = self.flow.evidence(patches, context)
+        return evidence.nll, evidence.typicality
+
+
+def _gaussian(vectors: Tensor, noise: float) -> Compose:
+    standardise = ElementwiseAffine.standardising(vectors)
+    return Compose([standardise, shrinkage_whitening(standardise(vectors)[0], noise=noise)])
+
+
+def _links(chain: Compose) -> list[Transform]:
+    return [t for t in chain.transforms if isinstance(t, Transform)]
+
+
+def _rank(gaussian: Compose) -> int | None:
+    whitening = _links(gaussian)[1]
+    return int(whitening.block.shape[1]) if isinstance(whitening, LowRankWhitening) else None
+
+
+def _held_out(parts: int, seed: int) -> Tensor:
+    """Return a mask of the parts (one in eight, at least two) that judge the couplings."""
+    order = torch.randperm(parts, generator=torch.Generator().manual_seed(seed + 1))
+    held = torch.zeros(parts, dtype=torch.bool)
+    held[order[: max(2, parts // 8)]] = True
+    return held

@@ -1,0 +1,182 @@
+"""Measure a detector by the protocol: train on the training parts, look at the test parts once.
+
+Nothing is chosen here: the number of steps is fixed, no epoch is picked, no threshold is tuned on
+test parts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from differnet.detection.detector import Detector, DetectorSettings, Progress
+from differnet.evaluation.intervals import auroc_interval, proportion_interval
+from differnet.evaluation.metrics import MetricError, PixelCurves, aupr, by_kind, fpr_at_tpr, image_auroc
+from differnet.images.layouts import GOOD, Dataset, Part
+from differnet.images.reading import read_mask
+from differnet.records import Inspection, Verdict
+
+
+def run_benchmark(
+    dataset: Dataset, settings: DetectorSettings, seeds: int, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train and evaluate once for each seed.
+
+    Args:
+        dataset: With training parts, and test parts good and defective.
+        settings: Defaults, or what the person chose; its seed is replaced by 0, 1, ...
+        seeds: How many runs.
+        progress: Called with (stage, done, total).
+
+    Returns:
+        ``image_auroc``, ``pixel_auroc``, ``aupro`` (means over seeds, ``None`` without masks),
+        ``by_defect``, ``by_seed``, ``seconds`` by stage (means), ``configuration``.
+    """
+    runs: list[dict[str, Any]] = []
+    for seed in range(seeds):
+        detector = Detector(replace(settings, seed=seed))
+        detector.fit([p.path for p in dataset.train_good], _numbered(progress, seed, seeds)).calibrate()
+        measured = evaluate_detector(detector, dataset, _numbered(progress, seed, seeds), pooled=True)
+        seconds = {**detector.seconds, **measured.pop("seconds")}
+        seconds["total"] = sum(seconds.values())
+        facts = detector.facts()
+        runs.append(
+            {
+                "seed": seed,
+                **measured,
+                "seconds": {k: round(v, 2) for k, v in seconds.items()},
+                "model_id": facts["model_id"],
+                "couplings_kept": facts["couplings_kept"],
+            }
+        )
+    return {
+        "image_auroc": _mean(runs, "image_auroc"),
+        "image_auroc_spread": float(np.ptp([r["image_auroc"] for r in runs])),
+        "pixel_auroc": _mean(runs, "pixel_auroc"),
+        "aupro": _mean(runs, "aupro"),
+        "by_defect": {k: fmean(r["by_defect"][k] for r in runs) for k in runs[0]["by_defect"]},
+        "evidence": {k: fmean(r["evidence"][k] for r in runs) for k in runs[0]["evidence"]},
+        "by_seed": runs,
+        "seconds": {k: round(fmean(r["seconds"][k] for r in runs), 2) for k in runs[0]["seconds"]},
+        "configuration": _configuration(dataset, settings, seeds),
+    }
+
+
+def evaluate_detector(
+    detector: Detector, dataset: Dataset, progress: Progress | None = None, *, pooled: bool = False
+) -> dict[str, Any]:
+    """Inspect the test parts and compare with their labels and masks.
+
+    Args:
+        detector: Calibrated.
+        dataset: Its test parts are inspected; all its parts when none is marked as a test part.
+        progress: Called with (stage, done, total).
+        pooled: Leave out the bootstrap interval, which means little beside several seeds.
+
+    Returns:
+        Image and pixel metrics, rates of both errors with their intervals, the AUROC of each evidence alone
+        (full log-density and z-only statistic beside each other), seconds.
+
+    Raises:
+        MetricError: The test parts lack good or defective ones.
+    """
+    parts = _test_parts(dataset)
+    labels = [str(p.label) for p in parts]
+    defective = np.array([label != GOOD for label in labels])
+    curves = PixelCurves() if any(p.mask_path is not None for p in parts) else None
+    inspections: list[Inspection] = []
+    started = time.perf_counter()
+    looking = 0.0
+    for part, inspection in zip(parts, detector.inspect_many([p.path for p in parts], progress), strict=True):
+        before = time.perf_counter()
+        if curves is not None and inspection.heat_map is not None:
+            if part.mask_path is not None:
+                curves.add(inspection.heat_map, read_mask(part.mask_path, inspection.heat_map.shape))
+            elif part.label == GOOD:
+                curves.add(inspection.heat_map, np.zeros(inspection.heat_map.shape, dtype=bool))
+        inspections.append(replace(inspection, heat_map=None))
+        looking += time.perf_counter() - before
+    inspecting = time.perf_counter() - started - looking
+    before = time.perf_counter()
+    strangeness = np.array([_ranked(i) for i in inspections])
+    verdicts = np.array([i.record.verdict for i in inspections])
+    flagged = np.isin(verdicts, [Verdict.DEFECT, Verdict.OOD, Verdict.INVALID])
+    passed = verdicts == Verdict.PASS
+    measured: dict[str, Any] = {
+        "image_auroc": image_auroc(strangeness, defective),
+        "aupr": aupr(strangeness, defective),
+        "fpr95": fpr_at_tpr(strangeness, defective),
+        "pixel_auroc": None if curves is None else curves.pixel_auroc(),
+        "aupro": None if curves is None else curves.aupro(max_fpr=0.3),
+        "by_defect": by_kind(strangeness, labels),
+        "evidence": {
+            name: image_auroc(_figures(inspections, name), defective)
+            for name in ("nll_global", "nll_local", "typicality_local")
+        },
+        "overkill": _rate(flagged & ~defective, ~defective),
+        "review": _rate((verdicts == Verdict.REVIEW) & ~defective, ~defective),
+        "escape": _rate(passed & defective, defective),
+        "parts": {"good": int((~defective).sum()), "defective": int(defective.sum())},
+    }
+    if not pooled:
+        interval = auroc_interval(strangeness, defective)
+        measured["image_auroc_interval"] = [interval.low, interval.high]
+    measured["seconds"] = {"inspection": inspecting, "metrics": looking + time.perf_counter() - before}
+    return measured
+
+
+def _test_parts(dataset: Dataset) -> Sequence[Part]:
+    parts = [p for p in (dataset.test or dataset.parts) if p.label is not None]
+    kinds = {p.label == GOOD for p in parts}
+    if kinds != {True, False}:
+        raise MetricError(
+            expected="good and defective test parts",
+            found=f"{sum(p.label == GOOD for p in parts)} good of {len(parts)} labelled",
+            remedy="Evaluate on a folder that holds both; inspect works without labels.",
+        )
+    return parts
+
+
+def _ranked(inspection: Inspection) -> float:
+    # What cannot be judged is stranger than anything judged.
+    strangeness = inspection.record.strangeness
+    return np.inf if strangeness is None else strangeness
+
+
+def _figures(inspections: Sequence[Inspection], name: str) -> list[float]:
+    values = [getattr(i.record, name) for i in inspections]
+    return [np.inf if v is None else float(v) for v in values]
+
+
+def _rate(events: np.ndarray[Any, Any], of: np.ndarray[Any, Any]) -> dict[str, Any]:
+    k, n = int(events.sum()), int(of.sum())
+    low, high = proportion_interval(k, n)
+    return {"events": k, "of": n, "rate": k / n, "low": low, "high": high}
+
+
+def _mean(runs: Sequence[dict[str, Any]], name: str) -> float | None:
+    values = [r[name] for r in runs]
+    return None if any(v is None for v in values) else fmean(values)
+
+
+def _numbered(progress: Progress | None, seed: int, seeds: int) -> Progress | None:
+    if progress is None or seeds == 1:
+        return progress
+    return lambda stage, done, total: progress(f"seed {seed + 1} of {seeds}: {stage}", done, total)
+
+
+def _configuration(dataset: Dataset, settings: DetectorSettings, seeds: int) -> dict[str, Any]:
+    chosen = asdict(settings)
+    chosen["weights"] = None if settings.weights is None else settings.weights.name
+    chosen["reading"] = settings.reading.to_json()
+    return {
+        "layout": dataset.layout,
+        "parts": dataset.counts,
+        "seeds": seeds,
+        "settings": chosen,
+    }

@@ -1,0 +1,17 @@
+"""Frozen networks as feature extractors. Only this room imports timm."""
+
+from differnet.features.backbone import Backbone, BackboneError, Preprocessing, choose_device, prepare_batch
+from differnet.features.weights import Weights, WeightsError, find_weights, packaged_file, sha256_of
+
+__all__ = [
+    "Backbone",
+    "BackboneError",
+    "Preprocessing",
+    "Weights",
+    "WeightsError",
+    "choose_device",
+    "find_weights",
+    "packaged_file",
+    "prepare_batch",
+    "sha256_of",
+]

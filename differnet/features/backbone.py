@@ -1,0 +1,160 @@
+"""A frozen timm network as a feature extractor, with the one preprocessing that belongs to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import cv2
+import numpy as np
+import timm
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from differnet.features.weights import Weights, WeightsError
+from differnet.records import DiffernetError, Picture
+
+# Finer maps see texture rather than parts, coarser ones have too few patches to locate with.
+STRIDES = (8, 16, 32)
+
+
+class BackboneError(DiffernetError):
+    """A network that cannot serve, or a device that is not there."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a decoded picture becomes the network's input. Stored in every model.
+
+    Pixels are resized to a square with OpenCV in their own bit depth (area averaging when both
+    sides shrink, bilinear otherwise), divided by their full scale, and normalised.
+
+    Attributes:
+        size: Side of the square, pixels.
+        mean, std: RGB, on a 0 to 1 scale.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if not 32 <= self.size <= 4096 or self.size % 32:
+            raise BackboneError(
+                expected="an image size of 32 to 4096 pixels, a multiple of 32",
+                found=str(self.size),
+                remedy="Use 256 unless the defects are smaller than about 1/50 of the picture.",
+            )
+
+    def prepare(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Turn ``(height, width, 3)`` RGB pixels into ``(3, size, size)`` network input."""
+        full_scale = float(np.iinfo(pixels.dtype).max)
+        shrinks = min(pixels.shape[:2]) > self.size
+        resized = cv2.resize(
+            pixels, (self.size, self.size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        )
+        scale = 1.0 / (full_scale * np.asarray(self.std))
+        offset = np.asarray(self.mean) / np.asarray(self.std)
+        normalised = resized.astype(np.float32) * scale.astype(np.float32) - offset.astype(np.float32)
+        return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain fields."""
+        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """Return the preprocessing that `to_json` described."""
+        mean, std = ((float(a), float(b), float(c)) for a, b, c in (fields["mean"], fields["std"]))
+        return cls(int(fields["size"]), mean, std)
+
+
+class Backbone(nn.Module):
+    """A frozen network that gives one feature map a stride.
+
+    Args:
+        name: A timm name.
+        weights: Verified weights; there is no way to build a random one.
+
+    Attributes:
+        channels: Width of each map, fine to coarse.
+        strides: Picture pixels a map's cell, fine to coarse.
+
+    Raises:
+        WeightsError: The weights lack a tensor or have one of another shape.
+        BackboneError: The network has no map at the strides that are needed.
+    """
+
+    def __init__(self, name: str, weights: Weights) -> None:
+        super().__init__()
+        self.name = name
+        probe = timm.create_model(name, pretrained=False, features_only=True)
+        reductions = [int(r) for r in probe.feature_info.reduction()]
+        indices = [max(i for i, r in enumerate(reductions) if r == s) for s in STRIDES if s in reductions]
+        if not indices:
+            raise BackboneError(
+                expected=f"feature maps at strides {STRIDES}",
+                found=f"strides {reductions} in {name}",
+                remedy="Choose a convolutional or hierarchical network.",
+            )
+        self.network = timm.create_model(name, pretrained=False, features_only=True, out_indices=indices)
+        self.channels = tuple(int(c) for c in self.network.feature_info.channels())
+        self.strides = tuple(int(r) for r in self.network.feature_info.reduction())
+        self._load(weights)
+        self.eval().requires_grad_(False)
+        self.to(memory_format=torch.channels_last)
+
+    def _load(self, weights: Weights) -> None:
+        own = self.network.state_dict()
+        state = {k.removeprefix("network."): v for k, v in weights.state.items()}
+        # features_only flattens nested names ("stages.0" to "stages_0") in some families.
+        flat = {k.replace(".", "_"): k for k in state}
+        chosen: dict[str, Tensor] = {}
+        for key, tensor in own.items():
+            source = key if key in state else flat.get(key.replace(".", "_"))
+            if source is None or state[source].shape != tensor.shape:
+                found = "no such tensor" if source is None else f"shape {tuple(state[source].shape)}"
+                raise WeightsError(
+                    expected=f"{key} of shape {tuple(tensor.shape)} for {self.name}",
+                    found=f"{found} in the weights from {weights.origin}",
+                    remedy="Give the weights of this very network.",
+                )
+            if tensor.is_floating_point() and not bool(torch.isfinite(state[source]).all()):
+                raise WeightsError(
+                    expected=f"finite values in {key}",
+                    found=f"some that are not, in the weights from {weights.origin}",
+                    remedy="The file is damaged; fetch it again.",
+                )
+            chosen[key] = state[source]
+        self.network.load_state_dict(chosen, strict=True)
+
+    @torch.inference_mode()
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Return one ``(batch, channels, rows, columns)`` map a stride for ``(batch, 3, size, size)``."""
+        maps: list[Tensor] = self.network(pixels.to(memory_format=torch.channels_last))
+        return maps
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        BackboneError: CUDA was asked for and is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise BackboneError(
+            expected="a CUDA device", found="none that PyTorch can use", remedy="Use --device cpu."
+        )
+    if name != "cpu" and not name.startswith("cuda"):
+        raise BackboneError(expected="auto, cpu or cuda", found=repr(name), remedy="Use --device auto.")
+    return torch.device(name)
+
+
+def prepare_batch(pictures: list[Picture], preprocessing: Preprocessing) -> Tensor:
+    """Stack the network input of several pictures, ``(batch, 3, size, size)``."""
+    return torch.from_numpy(np.stack([preprocessing.prepare(p.pixels) for p in pictures]))

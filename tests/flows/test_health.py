@@ -1,0 +1,91 @@
+"""The audit passes flows that invert and refuses those that do not."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from differnet.flows import (
+    AffineCoupling,
+    Compose,
+    Flow,
+    FlowError,
+    TrainingPlan,
+    UnhealthyFlow,
+    audit,
+    fit_maximum_likelihood,
+    measure_health,
+    real_nvp,
+    shrinkage_whitening,
+)
+from flows.checks import small_flow
+from flows.registry import randomise
+
+VECTORS = 3 + 2 * torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_trained_flow_is_healthy() -> None:
+    flow = real_nvp(6, hidden=16, couplings=4, first=shrinkage_whitening(VECTORS))
+    fit_maximum_likelihood(flow, VECTORS, noise=0.1, plan=TrainingPlan(steps=30, batch=64))
+    report = audit(flow, VECTORS)
+    assert report.healthy
+    assert report.vectors == 300
+    assert report.not_finite == 0
+    assert 0 < report.median_error <= report.largest_error < 1e-4
+
+
+def test_a_conditional_flow_is_audited_with_its_context() -> None:
+    flow = small_flow(6, 2)
+    assert audit(flow, VECTORS, torch.zeros(2)).healthy
+    with pytest.raises(FlowError):
+        audit(flow, VECTORS)
+
+
+class Forgetful(AffineCoupling):
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, log_det = super().inverse(z, context)
+        return x + 0.1, log_det
+
+
+def test_a_broken_inverse_is_unhealthy() -> None:
+    with pytest.raises(UnhealthyFlow) as caught:
+        audit(Flow(Compose([Forgetful(6)])), VECTORS)
+    report = caught.value.report
+    assert not report.healthy
+    assert report.median_error > 1e-3
+    assert report.not_finite == 0
+
+
+def test_an_exploding_inverse_is_unhealthy() -> None:
+    flow = real_nvp(6, couplings=8, scale_bound=8.0)
+    randomise(flow, torch.Generator().manual_seed(0), gain=6.0)
+    with pytest.raises(UnhealthyFlow, match="round-trip"):
+        audit(flow, VECTORS)
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_unhealthy(poison: float) -> None:
+    flow = small_flow(6)
+    with torch.no_grad():
+        next(flow.parameters())[0] = poison
+    report = measure_health(flow, VECTORS)
+    assert not report.healthy
+    assert report.not_finite > 0
+    with pytest.raises(UnhealthyFlow):
+        audit(flow, VECTORS)
+
+
+def test_identical_vectors_can_be_audited() -> None:
+    assert audit(small_flow(6), torch.zeros(5, 6)).healthy
+
+
+@pytest.mark.parametrize(
+    "vectors", [torch.zeros(0, 6), torch.zeros(6), torch.full((3, 6), torch.nan), torch.zeros(3, 5)]
+)
+def test_vectors_that_audit_nothing_are_refused(vectors: Tensor) -> None:
+    with pytest.raises(FlowError) as caught:
+        audit(small_flow(6), vectors)
+    assert not isinstance(caught.value, UnhealthyFlow)
