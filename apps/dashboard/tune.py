@@ -6,15 +6,14 @@ import streamlit as st
 from charts import strangeness_row
 from opened import OpenedRun, current_run
 
+from differnet.evaluation.intervals import Rate, percent
 from differnet.reporting.browsing import cross_table, histogram_table
 from differnet.reporting.counts import (
     Histogram,
-    Rate,
     Truth,
     VerdictCounts,
     histogram,
     one_in,
-    percent,
     starting_thresholds,
     verdict_counts,
 )

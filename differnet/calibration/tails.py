@@ -70,7 +70,7 @@ class TailScale:
         below = np.searchsorted(self.body, asked, side="left")
         # The body ends exactly where the tail begins, so that the scale has no step there.
         share = np.minimum((1 - _TAIL_SHARE) * below / max(self._parts_below, 1), 1 - _TAIL_SHARE)
-        body = -np.log10(1 - share)
+        body = 0.0 - np.log10(1 - share)
         tail = -np.log10(_TAIL_SHARE) + np.maximum(asked - self.start, 0) / (self.excess * np.log(10))
         strangeness = np.where(asked > self.start, tail, body)
         return np.where(np.isnan(asked), np.nan, strangeness)

@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from differnet.evaluation.intervals import Rate, rate
 from differnet.records import Record, Verdict
 
 VERDICTS = tuple(Verdict)
 """Order of the verdict columns in every table: PASS, REVIEW, DEFECT, OOD, INVALID."""
-
-CONFIDENCE = 0.95
-"""Of every interval that is shown; 95 % is what quality manuals expect."""
 
 HISTOGRAM_BINS = 48
 """Bins over the shown range: about 14 px each on a 700 px chart, narrow enough to set a threshold."""
@@ -42,30 +40,6 @@ class Truth(IntEnum):
     def words(self) -> str:
         """The group's name for a person."""
         return self.name.lower().replace("_", " ")
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share with its exact interval.
-
-    Attributes:
-        events: How often it happened.
-        of: In how many cases.
-        share: ``events / of``, or ``None`` without cases.
-        low, high: Two-sided Clopper-Pearson bounds; 0 and 1 without cases.
-    """
-
-    events: int
-    of: int
-    share: float | None
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        """Say the rate as a person would, and say so when there is none."""
-        if self.share is None:
-            return "no cases"
-        return f"{percent(self.share)} ({percent(self.low)} to {percent(self.high)})"
 
 
 @dataclass(frozen=True)
@@ -143,22 +117,6 @@ class Discoveries:
     selected: int
     rate: float
     expected_good: float
-
-
-def percent(share: float) -> str:
-    """Write a share with as many digits as can matter, and never round it to nothing.
-
-    Example:
-        >>> percent(0.0234), percent(0.5), percent(0.00004), percent(0.0), percent(1.0)
-        ('2.3 %', '50.0 %', '0.004 %', '0 %', '100 %')
-    """
-    if share in (0.0, 1.0):
-        return f"{share:.0%}".replace("%", " %")
-    hundredths = 100 * share
-    # A rate next to an end keeps one figure of its distance: 99.96 % is not 100 %.
-    near = min(hundredths, 100 - hundredths)
-    digits = 1 if near >= 0.1 else min(6, int(np.ceil(-np.log10(near))))
-    return f"{hundredths:.{digits}f} %"
 
 
 def truth_of(label: str | None) -> Truth:
@@ -280,47 +238,6 @@ def tabulate(truth: NDArray[np.int8], codes: NDArray[np.int8]) -> VerdictCounts:
         review_load=rate(review, judged),
         passed=rate(passed, judged + invalid),
     )
-
-
-def rate(events: int, of: int, confidence: float = CONFIDENCE) -> Rate:
-    """Bound a share exactly (Clopper and Pearson 1934, Biometrika 26, two-sided).
-
-    Args:
-        events: How often it happened.
-        of: In how many cases.
-        confidence: That the true share lies within, at least.
-
-    Returns:
-        The share and its bounds.
-
-    Example:
-        >>> str(rate(0, 100))
-        '0 % (0 % to 3.6 %)'
-    """
-    if of == 0:
-        return Rate(0, 0, None, 0.0, 1.0)
-    tail = (1 - confidence) / 2
-    low = float(stats.beta.ppf(tail, events, of - events + 1)) if events else 0.0
-    high = float(stats.beta.ppf(1 - tail, events + 1, of - events)) if events < of else 1.0
-    return Rate(events, of, events / of, low, high)
-
-
-def largest_rate(events: int, of: int, confidence: float = CONFIDENCE) -> float:
-    """Bound a share from above, one-sided: the claim that a test of ``of`` parts supports.
-
-    Args:
-        events: How often it happened.
-        of: In how many cases.
-        confidence: That the true share is no larger, at least.
-
-    Returns:
-        The bound; 1 without cases.
-
-    Example:
-        >>> largest_rate(0, 299) < 0.01, largest_rate(0, 298) < 0.01, largest_rate(0, 2995) < 0.001
-        (True, False, True)
-    """
-    return float(stats.beta.ppf(confidence, events + 1, of - events)) if events < of else 1.0
 
 
 def discoveries(p_values: ArrayLike, largest_share: float = 0.1) -> Discoveries:

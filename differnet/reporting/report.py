@@ -17,21 +17,19 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from differnet.evaluation.intervals import Rate, largest_rate, percent
 from differnet.records import Record, Verdict
 from differnet.reporting.counts import (
     VERDICTS,
     Columns,
     Discoveries,
     Histogram,
-    Rate,
     Truth,
     VerdictCounts,
     columns_of,
     discoveries,
     histogram,
     kinds_table,
-    largest_rate,
-    percent,
     recorded_counts,
     starting_thresholds,
 )

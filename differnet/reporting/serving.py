@@ -7,6 +7,7 @@ tracebacks. None of that suits pictures of someone's product.
 from __future__ import annotations
 
 import sys
+import sysconfig
 from pathlib import Path
 
 from differnet.records import DiffernetError
@@ -50,8 +51,9 @@ def dashboard_app() -> Path:
     Raises:
         DashboardError: It is in neither place.
     """
-    package = Path(__file__).resolve().parents[1]
-    candidates = [root / "apps" / "dashboard" / "app.py" for root in (package, package.parent)]
+    repository = Path(__file__).resolve().parents[2]
+    installed = Path(sysconfig.get_path("data")) / "share" / "differnet"
+    candidates = [root / "dashboard" / "app.py" for root in (repository / "apps", installed)]
     for candidate in candidates:
         if candidate.is_file():
             return candidate

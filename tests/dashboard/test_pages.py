@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from differnet.evaluation.intervals import percent
 from differnet.records import Inspection, Record, Verdict
-from differnet.reporting.counts import columns_of, percent, verdict_counts
+from differnet.reporting.counts import columns_of, verdict_counts
 from differnet.reporting.run_folder import RunFacts, RunFolder
 from differnet.reporting.serving import dashboard_app
 from differnet.reporting.strict_json import to_json

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from differnet.evaluation.intervals import largest_rate, percent, rate
 from differnet.records import Verdict
 from differnet.reporting.counts import (
     VERDICTS,
@@ -18,9 +19,6 @@ from differnet.reporting.counts import (
     discoveries,
     histogram,
     kinds_table,
-    largest_rate,
-    percent,
-    rate,
     recorded_counts,
     starting_thresholds,
     truth_of,

@@ -54,11 +54,11 @@ def test_the_developers_file_says_the_same() -> None:
 def test_the_pages_are_found_in_a_wheel_and_in_the_repository(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
 ) -> None:
-    package = tmp_path / "differnet"
-    home = package if inside else tmp_path
-    monkeypatch.setattr(serving, "__file__", str(package / "reporting" / "serving.py"))
+    monkeypatch.setattr(serving, "__file__", str(tmp_path / "differnet" / "reporting" / "serving.py"))
+    monkeypatch.setattr(serving.sysconfig, "get_path", {"data": str(tmp_path / "prefix")}.__getitem__)
+    home = tmp_path / "prefix" / "share" / "differnet" if inside else tmp_path / "apps"
     with pytest.raises(DashboardError, match=r"app\.py"):
         dashboard_app()
-    (home / "apps" / "dashboard").mkdir(parents=True)
-    (home / "apps" / "dashboard" / "app.py").write_text("")
-    assert dashboard_app() == home / "apps" / "dashboard" / "app.py"
+    (home / "dashboard").mkdir(parents=True)
+    (home / "dashboard" / "app.py").write_text("")
+    assert dashboard_app() == home / "dashboard" / "app.py"
