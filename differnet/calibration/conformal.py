@@ -67,7 +67,8 @@ def threshold(calibration: ArrayLike, alpha: float) -> float:
         alpha: False-alarm rate in ``[1/(n+1), 1)``.
 
     Raises:
-        CalibrationError: ``alpha`` is below ``1/(n+1)``: no threshold could keep that promise.
+        CalibrationError: ``alpha`` is below ``1/(n+1)``: no threshold could keep that promise. Or it is
+            not a number below 1.
 
     Example:
         >>> t = threshold([1.0, 2.0, 3.0], 0.5)
@@ -76,21 +77,14 @@ def threshold(calibration: ArrayLike, alpha: float) -> float:
     """
     ordered = _ordered(calibration)
     n = len(ordered)
-    # How many calibration parts may lie at or above the threshold; the small term undoes the
-    # rounding of products such as 0.01 * 100.
-    above = math.floor(alpha * (n + 1) * (1 + 1e-12)) - 1
-    if above < 0:
-        needed = math.ceil(1 / alpha * (1 - 1e-12)) - 1 if alpha > 0 else 0
+    rank = _rank(n, alpha)
+    if rank < 1:
         raise CalibrationError(
             expected=f"a false-alarm rate of at least 1/(n+1) = {smallest_alpha(n):.3g}",
             found=f"{alpha:.3g} with {n} calibration parts",
-            remedy=f"Calibrate on at least {needed} good parts, or accept a larger rate.",
+            remedy=f"Calibrate on at least {math.ceil(1 / alpha - 1)} good parts, or accept a larger rate.",
         )
-    if not alpha < 1:
-        raise CalibrationError(
-            expected="a false-alarm rate below 1", found=f"{alpha}", remedy="A rate of 0.01 is usual."
-        )
-    return float(np.nextafter(ordered[n - 1 - above], np.inf))
+    return float(np.nextafter(ordered[n - rank], np.inf))
 
 
 def false_alarm_interval(parts: int, alpha: float, confidence: float = 0.9) -> tuple[float, float]:
@@ -103,18 +97,33 @@ def false_alarm_interval(parts: int, alpha: float, confidence: float = 0.9) -> t
         alpha: Nominal rate.
         confidence: Mass of the central interval.
 
+    Raises:
+        CalibrationError: ``alpha`` is not between 0 and 1.
+
     Source: Vovk 2012, "Conditional validity of inductive conformal predictors".
 
     Example:
         >>> [round(100 * x, 2) for x in false_alarm_interval(1000, 0.01)]
         [0.54, 1.57]
     """
-    k = math.floor(alpha * (parts + 1) * (1 + 1e-12))
+    k = _rank(parts, alpha)
     if k < 1:
         return 0.0, 0.0
     tail = (1 - confidence) / 2
     law = stats.beta(k, parts + 1 - k)
     return float(law.ppf(tail)), float(law.ppf(1 - tail))
+
+
+def _rank(parts: int, alpha: float) -> int:
+    """Return the largest k with ``k / (n+1) <= alpha``, compared as p-values are: after rounding."""
+    if not 0 < alpha < 1:
+        raise CalibrationError(
+            expected="a false-alarm rate above 0 and below 1",
+            found=f"{alpha}",
+            remedy="A rate of 0.01 is usual.",
+        )
+    near = math.floor(alpha * (parts + 1))
+    return max(k for k in (near - 1, near, near + 1) if k / (parts + 1.0) <= alpha)
 
 
 def _ordered(calibration: ArrayLike) -> NDArray[np.float64]:

@@ -19,14 +19,14 @@ _TAIL_SHARE = 0.25
 class TailScale:
     """``-log10`` of a smoothed probability that a good part's figure is at least this large.
 
-    Up to the 75th percentile of the good parts, their empirical distribution; beyond it an exponential
-    tail with the mean excess of those parts. The exponential law is the
-    least presumptuous one of a given mean (maximum entropy), and unlike the empirical distribution
-    it keeps ranking parts that are stranger than every good one. The probability is smoothed, not
+    Up to the 75th percentile of the good parts, their empirical distribution; beyond it an
+    exponential tail with the mean excess of those parts. The exponential law is the least
+    presumptuous one of a given mean (maximum entropy), and unlike the empirical distribution it
+    keeps ranking parts that are stranger than every good one. The probability is smoothed, not
     promised: promises come from conformal p-values of whatever is computed from this scale.
 
     Attributes:
-        body: Good parts' figures up to the tail, ascending.
+        body: The good parts' figures, ascending.
         start: Where the tail begins, in the figure's unit.
         excess: Mean excess over ``start`` of the good parts beyond it.
     """

@@ -50,8 +50,9 @@ class CalibratedEvidence:
 
     @property
     def strangeness(self) -> float:
-        """A part is as strange as its strangest evidence."""
-        return max(self.whole, self.local)
+        """A part is as strange as its strangest evidence; not a number where one of them is none."""
+        # Python's max would drop a NaN that stands second.
+        return math.nan if math.isnan(self.whole + self.local) else max(self.whole, self.local)
 
 
 def decide(evidence: CalibratedEvidence, thresholds: Thresholds) -> tuple[Verdict, tuple[str, ...]]:
@@ -60,10 +61,14 @@ def decide(evidence: CalibratedEvidence, thresholds: Thresholds) -> tuple[Verdic
     The order matters: what is not finite is INVALID before anything else is asked, so that a
     comparison with NaN can never pass a part.
     """
-    figures = (evidence.whole, evidence.local, evidence.spread, evidence.blandness, evidence.p_value)
+    figures = (
+        *(evidence.whole, evidence.local, evidence.spread, evidence.blandness),
+        *(evidence.p_value, evidence.p_value_whole, evidence.p_value_local, evidence.p_value_spread),
+        *(thresholds.review, thresholds.defect, thresholds.ood),
+    )
     if not evidence.healthy:
         return Verdict.INVALID, ("the model failed its self-test; nothing it says counts",)
-    if not all(math.isfinite(f) for f in (*figures, thresholds.review, thresholds.defect)):
+    if not all(math.isfinite(figure) for figure in figures):
         return Verdict.INVALID, ("the evidence is not a finite number",)
     if evidence.quality_flags:
         return Verdict.OOD, tuple(_FLAG_REASONS.get(flag, flag) for flag in evidence.quality_flags)

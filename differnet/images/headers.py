@@ -62,14 +62,6 @@ class ImageError(DiffernetError):
         self.reason = reason
         super().__init__(expected=expected, found=found, remedy=remedy)
 
-    def __reduce__(self) -> tuple[Callable[..., ImageError], tuple[str, str, str, str]]:
-        """Rebuild from the four parts, so that the error survives a worker process."""
-        return _rebuild_error, (self.reason.value, self.expected, self.found, self.remedy)
-
-
-def _rebuild_error(reason: str, expected: str, found: str, remedy: str) -> ImageError:
-    return ImageError(Refusal(reason), expected=expected, found=found, remedy=remedy)
-
 
 def truncated(found: str) -> ImageError:
     """Make the error for a file that ends before its picture does."""
