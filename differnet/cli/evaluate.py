@@ -1,0 +1,145 @@
+"""`differnet evaluate` and `differnet benchmark`: how well a model tells good parts from others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from differnet.cli.data import JsonOption, LayoutOption
+from differnet.cli.terminal import Terminal, duration, plain_table, terminal
+from differnet.cli.train import (
+    BackboneOption,
+    DeviceOption,
+    DownloadOption,
+    SizeOption,
+    WeightsOption,
+    choose_product,
+    load_model,
+    product_name,
+)
+
+# What is shown for a person, in this order; --json holds everything.
+FIGURES = {
+    "image_auroc": "AUROC, part",
+    "aupr": "AUPR, part",
+    "fpr95": "false alarms at 95 % recall",
+    "pixel_auroc": "AUROC, pixel",
+    "aupro": "AUPRO, pixel",
+    "overkill": "overkill (good parts rejected)",
+    "review": "good parts sent to review",
+    "escape": "escapes (defects passed)",
+}
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that `differnet train` wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with labelled test parts.")],
+    product: Annotated[
+        str, typer.Option("--product", metavar="NAME", help="Chooses one where DATA holds several.")
+    ] = "",
+    layout: LayoutOption = "auto",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model on labelled test parts: AUROC, AUPR, AUPRO, FPR95, by kind of defect."""
+    from differnet.images.layouts import read_layout
+
+    shown = terminal()
+    dataset = choose_product(read_layout(folder, layout), product)
+    detector = load_model(model, device)
+    from differnet.evaluation.benchmark import evaluate_detector
+
+    with shown.steps() as steps:
+        figures = evaluate_detector(detector, dataset, progress=steps)
+    if as_json:
+        shown.write_json(figures)
+    else:
+        show_figures(shown, figures)
+
+
+def benchmark(
+    folder: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with good parts and test parts.")],
+    product: Annotated[
+        str, typer.Option("--product", metavar="NAME", help="Chooses one where DATA holds several.")
+    ] = "",
+    layout: LayoutOption = "auto",
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="NUMBER", min=1, help="Trainings: seeds 0, 1, 2 and so on.")
+    ] = 1,
+    backbone: BackboneOption = "tf_efficientnet_lite0",
+    weights: WeightsOption = None,
+    allow_download: DownloadOption = False,
+    image_size: SizeOption = 256,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Train and evaluate from nothing under the stated protocol, once a seed."""
+    from differnet.images.layouts import read_layout
+
+    shown = terminal()
+    dataset = choose_product(read_layout(folder, layout), product)
+    with shown.waiting("loading torch"):
+        from differnet.detection import DetectorSettings
+        from differnet.evaluation.benchmark import run_benchmark
+
+    settings = DetectorSettings(
+        backbone=backbone,
+        weights=weights,
+        allow_download=allow_download,
+        image_size=image_size,
+        device=device,
+        product=product or product_name(dataset),
+    )
+    with shown.steps() as steps:
+        figures = run_benchmark(dataset, settings, seeds, progress=steps)
+    if as_json:
+        shown.write_json(figures)
+        return
+    show_figures(shown, figures)
+    listed = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in figures["seconds"].items())
+    shown.tell(f"\n{seeds} {'seed' if seeds == 1 else 'seeds'}; {listed}")
+
+
+def show_figures(shown: Terminal, figures: Mapping[str, Any]) -> None:
+    """Show measured figures on stdout for a person.
+
+    Args:
+        shown: Where to.
+        figures: Of `evaluate_detector` or `run_benchmark`.
+    """
+    rows = [
+        (words, figure_words(figures[name]), _interval_words(figures.get(f"{name}_interval")))
+        for name, words in FIGURES.items()
+        if name in figures
+    ]
+    shown.write_table(plain_table(("", "", ""), rows))
+    if by_defect := figures.get("by_defect"):
+        shown.tell("")
+        cells = [(label, figure_words(auroc)) for label, auroc in by_defect.items()]
+        shown.write_table(plain_table(("kind of defect", "AUROC"), cells, numbers=1))
+
+
+def figure_words(figure: Any) -> str:
+    """Say a figure, and say so where there is none; a rate comes with its interval.
+
+    Example:
+        >>> figure_words(0.98765), figure_words(None)
+        ('0.9877', 'not measured')
+        >>> figure_words({"events": 2, "of": 40, "rate": 0.05, "low": 0.006, "high": 0.169})
+        '5.0 % (0.6 % to 16.9 %), 2 of 40'
+    """
+    from differnet.evaluation import percent
+
+    if figure is None:
+        return "not measured"
+    if isinstance(figure, Mapping):
+        low, share, high = (percent(figure[name]) for name in ("low", "rate", "high"))
+        return f"{share} ({low} to {high}), {figure['events']:,} of {figure['of']:,}"
+    return f"{figure:.4f}"
+
+
+def _interval_words(interval: Any) -> str:
+    return "" if interval is None else f"95 %: {interval[0]:.4f} to {interval[1]:.4f}"

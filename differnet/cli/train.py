@@ -1,0 +1,246 @@
+"""`differnet train`: from a folder of good parts to a model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from differnet.cli.data import JsonOption, LayoutOption
+from differnet.cli.exits import ExitCode, VerificationError
+from differnet.cli.terminal import Terminal, plain_table, terminal
+from differnet.records import DiffernetError
+
+if TYPE_CHECKING:
+    from differnet.detection import Detector, DetectorSettings
+    from differnet.images.layouts import Dataset
+
+# Every model has one; without it a folder is no model, rather than a damaged one.
+MANIFEST = "manifest.json"
+# Skipped files that are named; all are counted.
+NAMED_SKIPS = 10
+
+BackboneOption = Annotated[str, typer.Option("--backbone", metavar="NAME", help="A timm network.")]
+WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", metavar="FILE", help="Its weights, .safetensors or a state dict.")
+]
+DownloadOption = Annotated[
+    bool, typer.Option("--allow-download", help="Let timm fetch weights; otherwise nothing is fetched.")
+]
+SizeOption = Annotated[
+    int,
+    typer.Option(
+        "--image-size", metavar="PIXELS", min=32, help="Side of the picture that the network sees, pixels."
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", metavar="NUMBER", min=0, help="The same seed gives the same model.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu or cuda.")]
+
+
+class PlaceError(DiffernetError):
+    """Something already stands where a command was told to write, or nothing where it should read."""
+
+
+def train(
+    folder: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with pictures of good parts.")],
+    out: Annotated[Path, typer.Option("--out", metavar="MODEL", help="Folder to write the model into.")],
+    product: Annotated[
+        str,
+        typer.Option("--product", metavar="NAME", help="Of the product; chooses one where DATA has several."),
+    ] = "",
+    layout: LayoutOption = "auto",
+    backbone: BackboneOption = "tf_efficientnet_lite0",
+    weights: WeightsOption = None,
+    allow_download: DownloadOption = False,
+    image_size: SizeOption = 256,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    alpha_review: Annotated[
+        float,
+        typer.Option(
+            "--alpha-review",
+            metavar="SHARE",
+            min=1e-6,
+            max=1,
+            help="Share of good parts that may go to review.",
+        ),
+    ] = 0.05,
+    alpha_defect: Annotated[
+        float,
+        typer.Option(
+            "--alpha-defect", metavar="SHARE", min=1e-6, max=1, help="Share of good parts that may fail."
+        ),
+    ] = 0.01,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn what good parts look like, and calibrate the two thresholds.
+
+    Defective parts in DATA are not used. Prints the model's folder.
+    """
+    from differnet.images.layouts import read_layout
+
+    shown = terminal()
+    require_unused(out)
+    dataset = choose_product(read_layout(folder, layout), product)
+    with shown.waiting("loading torch"):
+        from differnet.detection import DetectorSettings
+
+    settings = DetectorSettings(
+        backbone=backbone,
+        weights=weights,
+        allow_download=allow_download,
+        image_size=image_size,
+        seed=seed,
+        alpha_review=alpha_review,
+        alpha_defect=alpha_defect,
+        device=device,
+        product=product or product_name(dataset),
+    )
+    detector = train_detector(shown, settings, dataset)
+    detector.save(out)
+    show_model(shown, detector.facts())
+    warn_of_few_parts(shown, settings, detector.facts())
+    if as_json:
+        shown.write_json({"model": out, "skipped": len(detector.skipped), **detector.facts()})
+    else:
+        shown.write(str(out))
+    shown.blank()
+    shown.note(f"Next: differnet inspect {out} PICTURES --out runs/first")
+    if detector.skipped:
+        raise typer.Exit(ExitCode.QUARANTINED)
+
+
+def train_detector(shown: Terminal, settings: DetectorSettings, dataset: Dataset) -> Detector:
+    """Fit and calibrate on a dataset's good training parts, showing progress.
+
+    Args:
+        shown: Where progress goes.
+        settings: Of the detector.
+        dataset: Its good parts outside the test split are learned from.
+
+    Returns:
+        A detector that is ready to inspect.
+    """
+    from differnet.detection import Detector
+
+    parts = dataset.train_good
+    shown.note(f"Learning from {len(parts):,} good parts of {dataset.root} ({dataset.layout} layout).")
+    with shown.steps() as steps:
+        detector = (
+            Detector(settings).fit([part.path for part in parts], progress=steps).calibrate(progress=steps)
+        )
+    for path, reason in detector.skipped[:NAMED_SKIPS]:
+        shown.warn(f"left out {path}: {reason}")
+    if len(detector.skipped) > NAMED_SKIPS:
+        shown.warn(f"left out {len(detector.skipped) - NAMED_SKIPS:,} more files")
+    return detector
+
+
+def show_model(shown: Terminal, facts: dict[str, Any]) -> None:
+    """Say on stderr what a model promises and what it rests on.
+
+    Args:
+        shown: Where to.
+        facts: `Detector.facts`.
+    """
+    from differnet.evaluation.intervals import percent
+
+    calibration = facts["calibration"]
+    shown.blank()
+    shown.note(f"Model of {facts['product'] or 'a product without a name'}, id {facts['model_id'][:12]}")
+    rows = [
+        (
+            name,
+            action,
+            f"{facts[threshold]:.2f}" if facts[threshold] is not None else "none",
+            f"at most {percent(calibration[alpha])}",
+            "" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}",
+        )
+        for name, action, threshold, alpha, interval in (
+            ("T1", "review", "t_review", "alpha_review", calibration.get("interval_review")),
+            ("T2", "reject", "t_defect", "alpha_defect", calibration.get("interval_defect")),
+        )
+    ]
+    columns = ("", "beyond it", "strangeness", "of good parts, on average", "with this calibration, 90 %")
+    shown.show(plain_table(columns, rows))
+    shown.note(
+        f"Calibrated on {calibration['parts']:,} good parts ({calibration['scheme']}). "
+        "It holds for parts like these, seen by the same camera in the same light."
+    )
+
+
+def warn_of_few_parts(shown: Terminal, settings: DetectorSettings, facts: dict[str, Any]) -> None:
+    """Say so where the parts are too few for the rates that were asked for."""
+    from differnet.evaluation.intervals import percent
+
+    calibration = facts["calibration"]
+    asked = settings.alpha_defect
+    if calibration["alpha_defect"] > asked:
+        needed = math.ceil(1 / asked) - 1
+        shown.warn(
+            f"{calibration['parts']:,} good parts cannot promise that at most {percent(asked)} of good parts "
+            f"are rejected, only {percent(calibration['alpha_defect'])}; that takes {needed:,} good parts."
+        )
+
+
+def choose_product(dataset: Dataset, product: str) -> Dataset:
+    """Keep one product's parts where a folder holds several.
+
+    Raises:
+        PlaceError: There are several, and none of them was named.
+    """
+    if product in dataset.products:
+        return dataset.of_product(product)
+    if len(dataset.products) > 1:
+        raise PlaceError(
+            expected="one product, named with --product",
+            found=", ".join(dataset.products),
+            remedy="Name one of them: each product needs a model of its own.",
+        )
+    return dataset
+
+
+def product_name(dataset: Dataset) -> str:
+    """Name the product of a dataset by what the layout tells, else by its folder."""
+    return dataset.products[0] if dataset.products else dataset.root.resolve().name
+
+
+def require_unused(folder: Path) -> None:
+    """Find out before the work that a folder can be written.
+
+    Raises:
+        PlaceError: There is something already.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise PlaceError(
+            expected=f"a new or empty folder at {folder}",
+            found="a file" if folder.is_file() else "files in it",
+            remedy="Choose another --out, or remove that folder: nothing is overwritten.",
+        )
+
+
+def load_model(folder: Path, device: str = "auto") -> Detector:
+    """Load a model; it tests itself.
+
+    Raises:
+        PlaceError: There is no model at all.
+        VerificationError: The model is not as it was saved.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise PlaceError(
+            expected=f"a model at {folder}",
+            found=f"no {MANIFEST} in it" if folder.is_dir() else "no such folder",
+            remedy="Make one: differnet train DATA --out MODEL.",
+        )
+    # Loading torch takes most of it.
+    with terminal().waiting(f"loading {folder}"):
+        from differnet.detection import BundleError, Detector
+
+        try:
+            return Detector.load(folder, device=device)
+        except BundleError as error:
+            raise VerificationError(error) from error
