@@ -31,7 +31,7 @@ STAMP := $(VENV)/.installed-$(TORCH)-$(TORCH_VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format benchmark clean environment
+.PHONY: help demo test lint format benchmark reports clean environment
 
 help:  ## this list
 	@echo "differnet: anomaly detection on normalizing flows, with verdicts whose error rate is stated"
@@ -63,6 +63,9 @@ format: environment  ## put the source into its one form
 benchmark: environment  ## accuracy under the protocol: make benchmark DATA=folder LAYOUT=mtd SEEDS=3
 	@test -n "$(DATA)" || { echo "Name a folder: make benchmark DATA=folder LAYOUT=mtd" >&2; exit 2; }
 	@$(BIN)/differnet benchmark "$(DATA)" --layout $(LAYOUT) --seeds $(SEEDS) --json
+
+reports: environment  ## rebuild reports/accuracy.md: three seeds a product, about 20 minutes on two cores
+	@$(BIN)/python benchmarks/accuracy.py
 
 clean:  ## remove .venv, caches and the demonstration
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

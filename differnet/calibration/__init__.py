@@ -7,7 +7,7 @@ from differnet.calibration.conformal import (
     smallest_alpha,
     threshold,
 )
-from differnet.calibration.tails import TailScale
+from differnet.calibration.tails import TailScale, held_out_strangeness
 from differnet.calibration.verdict import OOD_STRANGENESS, CalibratedEvidence, Thresholds, decide
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Thresholds",
     "decide",
     "false_alarm_interval",
+    "held_out_strangeness",
     "p_values",
     "smallest_alpha",
     "threshold",

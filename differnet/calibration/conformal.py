@@ -79,10 +79,11 @@ def threshold(calibration: ArrayLike, alpha: float) -> float:
     n = len(ordered)
     rank = _rank(n, alpha)
     if rank < 1:
+        needed = math.ceil(min(1 / alpha, 1e18)) - 1
         raise CalibrationError(
             expected=f"a false-alarm rate of at least 1/(n+1) = {smallest_alpha(n):.3g}",
             found=f"{alpha:.3g} with {n} calibration parts",
-            remedy=f"Calibrate on at least {math.ceil(1 / alpha - 1)} good parts, or accept a larger rate.",
+            remedy=f"Calibrate on at least {needed} good parts, or accept a larger rate.",
         )
     return float(np.nextafter(ordered[n - rank], np.inf))
 

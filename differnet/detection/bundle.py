@@ -1,9 +1,12 @@
 """The model bundle: one folder that holds a detector, and nothing that can run.
 
-``manifest.json`` (strict) names every other file with its sha256; tensors lie in safetensors. The
-folder is written beside its target and renamed into place. Loading checks names, hashes, shapes, types and
-finiteness, rebuilds the densities from a closed list of shapes, and then inspects golden pictures:
-a model that does not reproduce their figures is refused.
+``manifest.json`` (strict) names every other file with its sha256 and carries one of itself; tensors lie
+in safetensors. The folder is written beside its target and renamed into place. Loading checks names,
+hashes, shapes, types and finiteness, rebuilds the densities from a closed list of shapes, and then
+inspects golden pictures: a model that does not reproduce their figures is refused.
+
+The hashes tell of accidents, not of forgery: whoever rewrites a bundle with all its hashes gets a
+bundle of another ``model_id`` or ``calibration_id``, which stand on every record.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from differnet.detection.densities import (
 )
 from differnet.detection.detector import Calibration, Detector, DetectorSettings, Member
 from differnet.detection.statistics import PatchScale
-from differnet.features import Backbone, Preprocessing, Weights
+from differnet.features import Backbone, Preprocessing, Weights, choose_device, sha256_of
 from differnet.images.reading import ReadingRule
 from differnet.records import DiffernetError
 
@@ -48,6 +51,8 @@ _GOLDEN_PICTURES = 3
 # float32 sums in another order, on another processor, move an nll of some hundred nats by about
 # 1e-5 of its size.
 _GOLDEN_TOLERANCE = 1e-3
+# What rebuilding and running a model raises where its tensors do not belong together.
+_UNFIT = (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 class BundleError(DiffernetError):
@@ -85,24 +90,59 @@ class _CalibrationFacts(_Strict):
 
 
 class _Golden(_Strict):
-    seed: int
+    seed: int = Field(ge=0)
     whole: list[float]
     local: list[list[float]]
+
+
+class _Input(_Strict):
+    size: int
+    mean: list[float] = Field(min_length=3, max_length=3)
+    std: list[float] = Field(min_length=3, max_length=3)
+
+
+class _Density(_Strict):
+    noise: float = Field(ge=0)
+    couplings: int = Field(ge=0, le=64)
+    hidden: int = Field(ge=1, le=4_096)
+    steps: int = Field(ge=0)
+    batch: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    context_noise: float = Field(ge=0)
+
+
+class _Chosen(_Strict):
+    seed: int
+    product: str
+    folds: int
+
+
+class _Network(_Strict):
+    name: str = Field(max_length=200)
+    origin: str
+    sha256: str
+    licence: str
+
+
+class _Provenance(_Strict):
+    backbone: _Network
+    training_parts: int
+    training_fingerprint: str
+    trained_at: str
+    versions: dict[str, str]
 
 
 class _Manifest(_Strict):
     schema_version: Literal[1]
     model_id: str
-    backbone: str = Field(max_length=200)
-    weights: dict[str, str]
-    preprocessing: dict[str, Any]
+    preprocessing: _Input
     reading: dict[str, Any]
     scales: list[_Scale] = Field(min_length=1, max_length=8)
-    density: dict[str, float]
+    density: _Density
     members: list[_MemberShape] = Field(min_length=1, max_length=64)
     calibration: _CalibrationFacts
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
+    settings: _Chosen
+    provenance: _Provenance
     golden: _Golden
     files: dict[str, str]
 
@@ -112,14 +152,10 @@ def save_bundle(detector: Detector, folder: Path) -> Path:
 
     Raises:
         BundleError: ``folder`` holds something that is not a bundle.
+        DetectorError: The detector is not fitted and calibrated.
     """
     detector.facts()  # raises, with its reason, unless the detector is complete
-    if folder.exists() and any(folder.iterdir()) and not (folder / _MANIFEST).is_file():
-        raise BundleError(
-            expected="an empty folder, or an older model",
-            found=f"other files in {folder}",
-            remedy="Choose another folder; nothing there was touched.",
-        )
+    _refuse_foreign(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -127,10 +163,7 @@ def save_bundle(detector: Detector, folder: Path) -> Path:
         # mkdtemp makes private folders; a model is as readable as any file of its owner's.
         staging.chmod(0o755)
         if folder.exists():
-            retired = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            folder.rename(retired / "model")
-            staging.rename(folder)
-            shutil.rmtree(retired)
+            _replace(folder, staging)
         else:
             staging.rename(folder)
     except BaseException:
@@ -139,29 +172,60 @@ def save_bundle(detector: Detector, folder: Path) -> Path:
     return folder
 
 
+def _refuse_foreign(folder: Path) -> None:
+    found = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    if folder.exists() and not folder.is_dir():
+        found = [folder.name]
+    # A manifest.json alone may be anybody's.
+    if found and (set(found) - {_MANIFEST, *_FILES} or found == [_MANIFEST]):
+        raise BundleError(
+            expected="an empty folder, or an older model",
+            found=f"other files at {folder}, such as {min(set(found) - set(_FILES))}",
+            remedy="Choose another folder; nothing there was touched.",
+        )
+
+
+def _replace(folder: Path, staging: Path) -> None:
+    """Put ``staging`` in the place of ``folder``; where that fails, ``folder`` is as before."""
+    retired = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    try:
+        folder.rename(retired / "model")
+        try:
+            staging.rename(folder)
+        except BaseException:
+            (retired / "model").rename(folder)
+            raise
+    except BaseException:
+        retired.rmdir()
+        raise
+    shutil.rmtree(retired)
+
+
 def load_bundle(folder: Path, device: str = "auto") -> Detector:
     """Read a bundle back, check it, and let it prove itself on its golden pictures.
 
     Raises:
         BundleError: Anything at all is not as the manifest says.
+        BackboneError: The device is not there.
     """
+    choose_device(device)
     manifest = _read_manifest(folder)
     for name in _FILES:
         path = folder / name
         if path.is_symlink() or not path.is_file():
             raise _wrong(f"{name} in the bundle", "no such plain file")
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = sha256_of(path)
         if found != manifest.files.get(name):
             raise _wrong(f"{name} with sha256 {manifest.files.get(name)}", f"sha256 {found}")
     try:
         detector = _rebuild(manifest, folder, device)
+        if detector.model_id != manifest.model_id:
+            raise _wrong(f"model {manifest.model_id}", f"model {detector.model_id}")
+        _self_test(detector, manifest.golden)
     except BundleError:
         raise
-    except (DiffernetError, KeyError, TypeError, ValueError) as error:
-        raise _wrong("a manifest whose parts fit each other", str(error)) from error
-    if detector.model_id != manifest.model_id:
-        raise _wrong(f"model {manifest.model_id}", f"model {detector.model_id}")
-    _self_test(detector, manifest.golden)
+    except (DiffernetError, *_UNFIT) as error:
+        raise _wrong("a manifest whose parts fit each other", _first_line(error)) from error
     return detector
 
 
@@ -180,18 +244,17 @@ def _write(detector: Detector, folder: Path) -> None:
         for name, density in _named(member):
             densities |= {f"{i}.{name}.{k}": v for k, v in _plain(density).items()}
     save_file(densities, folder / _FILES[1])
-    save_file({k: torch.from_numpy(v.copy()) for k, v in _arrays(calibration).items()}, folder / _FILES[2])
+    arrays = {k: torch.from_numpy(v.astype(np.float64)) for k, v in calibration.arrays.items()}
+    save_file(arrays, folder / _FILES[2])
     golden_seed = settings.seed
     whole, local = _golden_figures(detector, golden_seed)
     manifest = _Manifest(
         schema_version=SCHEMA,
         model_id=detector.model_id,
-        backbone=settings.backbone,
-        weights={k: str(v) for k, v in detector.provenance_["backbone"].items()},
-        preprocessing=preprocessing.to_json(),
+        preprocessing=_Input(**preprocessing.to_json()),
         reading=dict(settings.reading.to_json()),
         scales=[_Scale(name=s.name, stride=s.stride, window=s.window) for s in settings.scales],
-        density={k: float(v) for k, v in vars(settings.density).items()},
+        density=_Density(**vars(settings.density)),
         members=[
             _MemberShape(
                 part=_Shape(**m.part.shape._asdict()),
@@ -204,13 +267,21 @@ def _write(detector: Detector, folder: Path) -> None:
             alpha_defect=calibration.alpha_defect,
             scheme="split" if calibration.scheme == "split" else "cross-fitted",
         ),
-        settings={"seed": settings.seed, "product": settings.product, "folds": settings.folds},
-        provenance=detector.provenance_,
+        settings=_Chosen(seed=settings.seed, product=settings.product, folds=settings.folds),
+        provenance=_Provenance(**detector.provenance_),
         golden=_Golden(seed=golden_seed, whole=whole.tolist(), local=local.tolist()),
         files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _FILES},
     )
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
-    (folder / _MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (folder / _MANIFEST).write_bytes(_sealed(manifest.model_dump(mode="json")))
+
+
+def _sealed(fields: Mapping[str, Any]) -> bytes:
+    """Return the one text that stands for these fields, with the sha256 of the text without it."""
+    return _text({**fields, "seal": hashlib.sha256(_text(fields)).hexdigest()})
+
+
+def _text(fields: Mapping[str, Any]) -> bytes:
+    return (json.dumps(fields, indent=1, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
 
 
 def _read_manifest(folder: Path) -> _Manifest:
@@ -226,57 +297,55 @@ def _read_manifest(folder: Path) -> _Manifest:
     strangers = sorted(p.name for p in folder.iterdir() if p.name not in (_MANIFEST, *_FILES))
     if strangers:
         raise _wrong("the manifest and its files alone", f"also {', '.join(strangers[:5])}")
+    written = path.read_bytes()
     try:
-        fields = json.loads(
-            path.read_text(encoding="utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
-        )
+        fields = json.loads(written, object_pairs_hook=_unique, parse_constant=_no_constant)
+        seal = fields.pop("seal")
+        sealed = _sealed(fields)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise _wrong("a manifest of strict JSON with its seal", _first_line(error)) from error
+    if sealed != written:
+        raise _wrong("the manifest as it was written", f"a changed one, whose seal is {str(seal)[:64]}")
+    try:
         manifest = _Manifest.model_validate(fields, strict=True)
-    except (UnicodeDecodeError, json.JSONDecodeError, ValidationError, RecursionError) as error:
-        raise _wrong("a manifest that this version understands", str(error).splitlines()[0]) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise _wrong("a manifest that this version understands", f"{place}: {first['msg']}") from error
     if set(manifest.files) != set(_FILES):
         raise _wrong(f"the files {', '.join(_FILES)}", ", ".join(sorted(manifest.files)) or "none")
     return manifest
 
 
 def _rebuild(manifest: _Manifest, folder: Path, device: str) -> Detector:
-    preprocessing = Preprocessing.from_json(manifest.preprocessing)
-    whole_numbers = {"couplings", "hidden", "steps", "batch"}
-    density = DensitySettings(
-        **{k: int(v) if k in whole_numbers else v for k, v in manifest.density.items()}  # type: ignore[arg-type]
-    )
+    preprocessing = Preprocessing.from_json(manifest.preprocessing.model_dump())
+    network = manifest.provenance.backbone
     settings = DetectorSettings(
-        backbone=manifest.backbone,
+        backbone=network.name,
         image_size=preprocessing.size,
-        seed=int(manifest.settings["seed"]),
-        product=str(manifest.settings["product"]),
-        folds=int(manifest.settings["folds"]),
+        seed=manifest.settings.seed,
+        product=manifest.settings.product,
+        folds=manifest.settings.folds,
         alpha_review=manifest.calibration.alpha_review,
         alpha_defect=manifest.calibration.alpha_defect,
         device=device,
-        density=density,
+        density=DensitySettings(**manifest.density.model_dump()),
         scales=tuple(PatchScale(s.name, s.stride, s.window) for s in manifest.scales),
         reading=ReadingRule.from_json(manifest.reading),
     )
     detector = Detector(settings)
     state = _read_tensors(folder / _FILES[0])
     origin = f"bundle {folder.name}"
-    weights = Weights(
-        state,
-        origin,
-        manifest.weights["sha256"],
-        manifest.weights["licence"],
-        preprocessing.mean,
-        preprocessing.std,
+    backbone = Backbone(
+        network.name,
+        Weights(state, origin, network.sha256, network.licence, preprocessing.mean, preprocessing.std),
     )
-    backbone = Backbone(manifest.backbone, weights)
-    unused = sorted(set(state) - set(backbone.network.state_dict()))
-    if unused:
-        raise _wrong("the backbone's tensors alone", f"also {unused[0]}")
+    _same_tensors("the backbone", state, backbone.network.state_dict())
     detector.backbone_ = backbone.to(detector._device)
     detector.preprocessing_ = preprocessing
     detector.members_ = _rebuild_members(manifest, _read_tensors(folder / _FILES[1]))
-    detector.calibration_ = _rebuild_calibration(manifest, _read_tensors(folder / _FILES[2]))
-    detector.provenance_ = manifest.provenance
+    detector.provenance_ = manifest.provenance.model_dump()
+    detector._adopt(_rebuild_calibration(manifest, _read_tensors(folder / _FILES[2])))
     return detector
 
 
@@ -285,17 +354,19 @@ def _rebuild_members(manifest: _Manifest, tensors: Mapping[str, Tensor]) -> list
     used: set[str] = set()
     for i, shapes in enumerate(manifest.members):
         part_shape = FlowShape(**shapes.part.model_dump())
-        part = PartDensity(rebuild_flow(part_shape), part_shape)
         patches = [FlowShape(**s.model_dump()) for s in shapes.patches]
-        member = Member(part, tuple(PatchDensity(rebuild_flow(s), s) for s in patches))
         if len(patches) != len(manifest.scales):
             raise _wrong(f"{len(manifest.scales)} local densities", f"{len(patches)} in member {i}")
+        held = sum(t.numel() for k, t in tensors.items() if k.startswith(f"{i}."))
+        if held < sum(_least_numbers(s) for s in (part_shape, *patches)):
+            raise _wrong(f"the tensors of member {i}", f"{held} numbers, too few for its shapes")
+        part = PartDensity(rebuild_flow(part_shape), part_shape)
+        member = Member(part, tuple(PatchDensity(rebuild_flow(s), s) for s in patches))
         for name, density in _named(member):
             prefix = f"{i}.{name}."
             state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             own = density.state_dict()
-            if set(state) != set(own) or any(state[k].shape != own[k].shape for k in own):
-                raise _wrong(f"the tensors of {prefix[:-1]}", "other names or shapes")
+            _same_tensors(prefix[:-1], state, own)
             density.load_state_dict(state, strict=True)
             density.eval()
             used |= {prefix + k for k in own}
@@ -303,6 +374,23 @@ def _rebuild_members(manifest: _Manifest, tensors: Mapping[str, Tensor]) -> list
     if used != set(tensors):
         raise _wrong("the members' tensors alone", f"also {min(set(tensors) - used)}")
     return members
+
+
+def _least_numbers(shape: FlowShape) -> int:
+    """Return how many numbers a flow has at least: none is built that its file could not fill."""
+    whitening = shape.features * (shape.features if shape.rank is None else shape.rank + 1)
+    return whitening + shape.couplings * shape.hidden * (shape.hidden + shape.leading + shape.context)
+
+
+def _same_tensors(what: str, found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    if set(found) != set(own):
+        raise _wrong(f"the tensors of {what} alone", f"others: {min(set(found) ^ set(own))}")
+    for name, tensor in own.items():
+        if found[name].shape != tensor.shape or found[name].dtype != tensor.dtype:
+            raise _wrong(
+                f"{what}.{name} of shape {tuple(tensor.shape)}, {tensor.dtype}",
+                f"shape {tuple(found[name].shape)}, {found[name].dtype}",
+            )
 
 
 def _rebuild_calibration(manifest: _Manifest, tensors: Mapping[str, Tensor]) -> Calibration:
@@ -320,8 +408,10 @@ def _rebuild_calibration(manifest: _Manifest, tensors: Mapping[str, Tensor]) -> 
         "map_spread": (scales,),
     }
     for name, shape in shapes.items():
-        if arrays[name].shape != shape:
-            raise _wrong(f"{name} of shape {shape}", f"shape {arrays[name].shape}")
+        if arrays[name].shape != shape or tensors[name].dtype != torch.float64:
+            raise _wrong(f"{name} of shape {shape}, float64", f"{arrays[name].shape}, {tensors[name].dtype}")
+    if not (arrays["map_spread"] > 0).all():
+        raise _wrong("positive spreads of good heat", f"{arrays['map_spread'].min()}")
     facts = manifest.calibration
     return Calibration(
         **arrays, alpha_review=facts.alpha_review, alpha_defect=facts.alpha_defect, scheme=facts.scheme
@@ -366,17 +456,6 @@ def _plain(module: nn.Module) -> dict[str, Tensor]:
     return {k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
 
 
-def _arrays(calibration: Calibration) -> dict[str, NDArray[np.float64]]:
-    return {
-        "whole": calibration.whole,
-        "local": calibration.local,
-        "extent": calibration.extent,
-        "peaks": calibration.peaks,
-        "map_mean": calibration.map_mean,
-        "map_spread": calibration.map_spread,
-    }
-
-
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file after checking what its own reader does not: the header's names, and values."""
     with path.open("rb") as stream:
@@ -389,8 +468,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         json.loads(header, object_pairs_hook=_unique, parse_constant=_no_constant)
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise _wrong(f"a sound safetensors file {path.name}", str(error).splitlines()[0]) from error
+    except (SafetensorError, *_UNFIT) as error:
+        raise _wrong(f"a sound safetensors file {path.name}", _first_line(error)) from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise _wrong(f"finite values in {name}", "some that are not")
@@ -402,6 +481,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(set(names)) != len(names):
         raise _wrong("every name once", f"a name that stands twice among {names[:5]}")
     return dict(pairs)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _no_constant(text: str) -> float:

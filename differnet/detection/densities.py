@@ -98,7 +98,7 @@ def rebuild_flow(shape: FlowShape) -> Flow:
     zeros, ones = torch.zeros(shape.features), torch.ones(shape.features)
     whitening: Transform
     if shape.rank is not None:
-        axes = torch.eye(shape.features)[:, : shape.rank]
+        axes = torch.eye(shape.features, shape.rank)
         whitening = LowRankWhitening(zeros.clone(), axes, torch.ones(shape.rank), 1.0)
     else:
         whitening = Whitening.from_axes(zeros.clone(), torch.eye(shape.features), ones.clone())
@@ -147,7 +147,7 @@ class PartDensity(nn.Module):
         parts, features = statistics.shape
         gaussian = _gaussian(statistics, noise=0.0)
         rank = _rank(gaussian)
-        shape = FlowShape(features, 0, rank, min(32, parts // 8), 0, settings.hidden)
+        shape = FlowShape(features, 0, rank, max(1, min(32, parts // 8, features)), 0, settings.hidden)
         coupled = shape._replace(couplings=settings.couplings)
         plan = settings.plan(seed, steps=max(1, settings.steps // 4))
 
@@ -245,7 +245,8 @@ class PatchDensity(nn.Module):
         with torch.no_grad():
             trained = flow.log_prob(z, context[held]).mean()
             start = Flow(ElementwiseAffine(torch.zeros(features), torch.ones(features))).log_prob(z).mean()
-        if float(trained) <= float(start):
+        # Asked this way round, a likelihood that is NaN loses too.
+        if not float(trained) > float(start):
             return cls(Flow(gaussian).eval(), shape._replace(context=0))
         return cls(Flow(Compose([*_links(gaussian), chain])).eval(), coupled)
 

@@ -33,6 +33,7 @@ from differnet.calibration import (
     Thresholds,
     decide,
     false_alarm_interval,
+    held_out_strangeness,
     p_values,
     smallest_alpha,
     threshold,
@@ -40,7 +41,14 @@ from differnet.calibration import (
 from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
 from differnet.detection.regions import strange_regions
 from differnet.detection.statistics import PatchScale, patch_vectors, pooled_statistics
-from differnet.features import Backbone, Preprocessing, choose_device, find_weights, prepare_batch
+from differnet.features import (
+    Backbone,
+    Preprocessing,
+    choose_device,
+    find_weights,
+    prepare_batch,
+    sha256_of,
+)
 from differnet.images.quality import measure_quality, quality_flags
 from differnet.images.reading import ImageError, ReadingRule, read_image
 from differnet.records import DiffernetError, Inspection, Picture, Record, Verdict
@@ -57,6 +65,10 @@ _STRANGEST_SHARE = 0.01
 # A wrong input is strange in most of a 4 x 4 grid, a defect in a few cells; averaging a cell's
 # patches first makes good parts so alike in this figure that the two separate.
 _EXTENT_CELLS = 4
+# Seeds of members and flows are made of 1,000 times this one, and torch takes 64 bits.
+_LARGEST_SEED = 2**32 - 1
+_MOST_FOLDS = 64
+_MOST_SCALES = 8
 
 
 class DetectorError(DiffernetError):
@@ -81,6 +93,9 @@ class DetectorSettings:
         density: How the densities are built.
         scales: Grids of the local densities.
         reading: How files become pixels.
+
+    Raises:
+        DetectorError: A number is outside its range; said here, before anything is trained.
     """
 
     backbone: str = "tf_efficientnet_lite0"
@@ -96,6 +111,18 @@ class DetectorSettings:
     density: DensitySettings = field(default_factory=DensitySettings)
     scales: tuple[PatchScale, ...] = (PatchScale("patches", 16),)
     reading: ReadingRule = field(default_factory=ReadingRule)
+
+    def __post_init__(self) -> None:
+        _check_alphas(self.alpha_review, self.alpha_defect)
+        for name, value, least, most in (
+            ("seed", self.seed, 0, _LARGEST_SEED),
+            ("folds", self.folds, 2, _MOST_FOLDS),
+            ("scales", len(self.scales), 1, _MOST_SCALES),
+        ):
+            if not least <= value <= most:
+                raise DetectorError(
+                    expected=f"{name} from {least} to {most}", found=str(value), remedy="Use the default."
+                )
 
 
 @dataclass(frozen=True)
@@ -167,6 +194,17 @@ class Calibration:
     alpha_defect: float
     scheme: str
 
+    @property
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """Every array by its name."""
+        names = ("whole", "local", "extent", "peaks", "map_mean", "map_spread")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def rates(self) -> tuple[float, float, str]:
+        """The promised rates, and the scheme they rest on."""
+        return self.alpha_review, self.alpha_defect, self.scheme
+
 
 class Detector:
     """Tell good parts from defects and wrong inputs, having seen good parts only.
@@ -189,6 +227,7 @@ class Detector:
         self.calibration_: Calibration | None = None
         self.provenance_: dict[str, Any] = {}
         self._held_out: RawEvidence | None = None
+        self._trained_on: frozenset[str] = frozenset()
         self._judge_: _Judge | None = None
         self._device = choose_device(self.settings.device)
 
@@ -208,6 +247,7 @@ class Detector:
         self.backbone_ = Backbone(settings.backbone, weights).to(self._device)
         self.preprocessing_ = Preprocessing(settings.image_size, weights.mean, weights.std)
         self.members_, self.calibration_, self._judge_, self.skipped = [], None, None, []
+        self._held_out, self._trained_on = None, frozenset()
         started = time.perf_counter()
         hashes: list[str] = []
         features = self._extract(pictures, "features", progress, hashes)
@@ -225,13 +265,15 @@ class Detector:
         fold_of = torch.empty(parts, dtype=torch.long)
         fold_of[order] = torch.arange(parts) % folds
         held: list[tuple[Tensor, RawEvidence]] = []
+        members: list[Member] = []
         with _one_thread():
             for fold in range(folds):
                 member = self._fit_member(features[fold_of != fold], fold, folds, progress)
-                self.members_.append(member)
+                members.append(member)
                 index = torch.nonzero(fold_of == fold)[:, 0]
                 held.append((index, _evidence([member], features[index])))
-        self._held_out = _gather(held, parts)
+        self.members_, self._held_out = members, _gather(held, parts)
+        self._trained_on = frozenset(hashes)
         self.seconds["densities"] = time.perf_counter() - started
         self.provenance_ = {
             "backbone": {
@@ -256,7 +298,9 @@ class Detector:
             progress: Called with (stage, done, total).
 
         Raises:
-            DetectorError: Nothing was fitted, or the detector was loaded and no parts were given.
+            DetectorError: Nothing was fitted, some parts were trained on, or the detector was loaded and no
+                parts were given.
+            CalibrationError: Too few parts.
         """
         if not self.members_:
             raise DetectorError(
@@ -264,7 +308,16 @@ class Detector:
             )
         started = time.perf_counter()
         if pictures is not None:
-            evidence = _evidence(self.members_, self._extract(pictures, "calibration", progress, []))
+            hashes: list[str] = []
+            features = self._extract(pictures, "calibration", progress, hashes)
+            known = sum(sha256 in self._trained_on for sha256 in hashes)
+            if known:
+                raise DetectorError(
+                    expected="good parts that were not trained on",
+                    found=f"{known} of {len(hashes)} pictures that were",
+                    remedy="Hold parts out before fitting, or calibrate without parts (cross-fitting).",
+                )
+            evidence = _evidence(self.members_, features)
             scheme = "split"
         elif self._held_out is not None:
             evidence, scheme = self._held_out, "cross-fitted"
@@ -278,7 +331,7 @@ class Detector:
         mean = np.array([m.mean(dtype=np.float64) for m in evidence.maps])
         spread = np.array([max(float(m.std(dtype=np.float64)), 1e-9) for m in evidence.maps])
         heat = _heat(evidence.maps, mean, spread)
-        self.calibration_ = Calibration(
+        calibration = Calibration(
             whole=evidence.whole,
             local=evidence.local,
             extent=evidence.extent,
@@ -289,7 +342,7 @@ class Detector:
             alpha_defect=max(self.settings.alpha_defect, least),
             scheme=scheme,
         )
-        self._judge_ = None
+        self._adopt(calibration)
         self.seconds["calibration"] = time.perf_counter() - started
         return self
 
@@ -317,7 +370,7 @@ class Detector:
                 features = self._features([p for _, p in readable])
                 evidence = _evidence(self.members_, features)
                 each = 1000 * (time.perf_counter() - started) / len(readable)
-                judged = iter([judge.judge(evidence, i, p, each) for i, (_, p) in enumerate(readable)])
+                judged = judge.judge_all(evidence, [p for _, p in readable], each)
             for source, picture in batch:
                 yield next(judged) if isinstance(picture, Picture) else judge.refuse(source, picture)
                 done += 1
@@ -346,6 +399,7 @@ class Detector:
         calibration = judge.calibration
         parts = len(calibration.whole)
         return {
+            **self.provenance_,
             "model_id": judge.model_id,
             "calibration_id": judge.calibration_id,
             "product": self.settings.product,
@@ -370,7 +424,6 @@ class Detector:
                 },
                 "of": len(self.members_),
             },
-            **self.provenance_,
         }
 
     def save(self, folder: Path) -> Path:
@@ -391,14 +444,23 @@ class Detector:
         return load_bundle(Path(folder), device)
 
     def with_alphas(self, alpha_review: float, alpha_defect: float) -> Self:
-        """Change the promised rates; thresholds follow from the same calibration parts."""
-        self.settings = replace(self.settings, alpha_review=alpha_review, alpha_defect=alpha_defect)
+        """Change the promised rates; thresholds follow from the same calibration parts.
+
+        Raises:
+            DetectorError: Not ``0 < alpha_defect <= alpha_review < 1``.
+            CalibrationError: The calibration parts cannot carry that promise; the rates stay as they were.
+        """
+        settings = replace(self.settings, alpha_review=alpha_review, alpha_defect=alpha_defect)
         if self.calibration_ is not None:
-            self.calibration_ = replace(
-                self.calibration_, alpha_review=alpha_review, alpha_defect=alpha_defect
-            )
-        self._judge_ = None
+            self._adopt(replace(self.calibration_, alpha_review=alpha_review, alpha_defect=alpha_defect))
+        self.settings = settings
         return self
+
+    def _adopt(self, calibration: Calibration) -> _Judge:
+        """Take a calibration that can judge; one that cannot changes nothing."""
+        judge = _Judge(calibration, self.settings, self.members_[0], self.model_id, str(self._device))
+        self.calibration_, self._judge_ = calibration, judge
+        return judge
 
     def _judge(self) -> _Judge:
         if self._judge_ is None:
@@ -408,9 +470,7 @@ class Detector:
                     found="one without calibration" if self.members_ else "one that was not fitted",
                     remedy="Call fit, then calibrate.",
                 )
-            self._judge_ = _Judge(
-                self.calibration_, self.settings, self.members_[0], self.model_id, str(self._device)
-            )
+            return self._adopt(self.calibration_)
         return self._judge_
 
     def _fit_member(self, features: Features, fold: int, folds: int, progress: Progress | None) -> Member:
@@ -510,29 +570,40 @@ class _Judge:
         self.local = [TailScale.fit(calibration.local[:, i]) for i in scales]
         self.extent = [TailScale.fit(calibration.extent[:, i]) for i in scales]
         self.bland = [TailScale.fit(-calibration.extent[:, i]) for i in scales]
-        self.good = self._strangeness(calibration.whole, calibration.local, calibration.extent)
+        self.good = _combined(
+            held_out_strangeness(calibration.whole),
+            [held_out_strangeness(calibration.local[:, i]) for i in scales],
+            [held_out_strangeness(calibration.extent[:, i]) for i in scales],
+            [held_out_strangeness(-calibration.extent[:, i]) for i in scales],
+        )
         self.good_total = np.maximum(self.good["whole"], self.good["local"])
         self.thresholds = Thresholds(
             review=threshold(self.good_total, calibration.alpha_review),
             defect=threshold(self.good_total, calibration.alpha_defect),
         )
         self.region_threshold = threshold(calibration.peaks, calibration.alpha_review)
-        digest = hashlib.sha256(self.good_total.tobytes())
-        digest.update(repr((calibration.alpha_review, calibration.alpha_defect)).encode())
+        digest = hashlib.sha256(repr(calibration.rates).encode())
+        for figures in calibration.arrays.values():
+            digest.update(np.ascontiguousarray(figures, dtype=np.float64).tobytes())
         self.calibration_id = digest.hexdigest()[:16]
 
     def _strangeness(
         self, whole: NDArray[np.float64], local: NDArray[np.float64], extent: NDArray[np.float64]
     ) -> dict[str, NDArray[np.float64]]:
         scales = range(local.shape[1])
-        by_scale = np.stack([self.local[i].strangeness(local[:, i]) for i in scales], axis=1)
-        return {
-            "whole": self.whole.strangeness(whole),
-            "local": by_scale.max(1),
-            # A wrong input is strange at every scale; a large defect may fill the coarse one.
-            "spread": np.min([self.extent[i].strangeness(extent[:, i]) for i in scales], axis=0),
-            "bland": np.max([self.bland[i].strangeness(-extent[:, i]) for i in scales], axis=0),
-        }
+        return _combined(
+            self.whole.strangeness(whole),
+            [self.local[i].strangeness(local[:, i]) for i in scales],
+            [self.extent[i].strangeness(extent[:, i]) for i in scales],
+            [self.bland[i].strangeness(-extent[:, i]) for i in scales],
+        )
+
+    def judge_all(
+        self, raw: RawEvidence, pictures: Sequence[Picture], milliseconds: float
+    ) -> Iterator[Inspection]:
+        # One at a time: a heat map is as large as its picture.
+        for index, picture in enumerate(pictures):
+            yield self.judge(raw, index, picture, milliseconds)
 
     def judge(self, raw: RawEvidence, index: int, picture: Picture, milliseconds: float) -> Inspection:
         one = slice(index, index + 1)
@@ -581,14 +652,15 @@ class _Judge:
 
     def refuse(self, source: Source, error: Picture | ImageError) -> Inspection:
         path = _name(source)
-        digest = hashlib.sha256(path.encode()).hexdigest()
+        known = _file_hash(source, self.settings.reading.max_file_bytes)
+        digest = known or hashlib.sha256(path.encode()).hexdigest()
         record = Record(
             run_id="",
             item_id=digest[:16],
             part_id=Path(path).stem,
             view_id="",
             path=path,
-            sha256="",
+            sha256=known,
             verdict=Verdict.INVALID,
             reasons=(str(error),),
             processed_at=_now(),
@@ -624,6 +696,22 @@ class _Judge:
             bit_depth=picture.bit_depth,
             **figures,
         )
+
+
+def _combined(
+    whole: NDArray[np.float64],
+    local: Sequence[NDArray[np.float64]],
+    extent: Sequence[NDArray[np.float64]],
+    bland: Sequence[NDArray[np.float64]],
+) -> dict[str, NDArray[np.float64]]:
+    """Combine the strangeness at every scale, each ``(parts,)``."""
+    return {
+        "whole": whole,
+        "local": np.max(local, axis=0),
+        # A wrong input is strange at every scale; a large defect may fill the coarse one.
+        "spread": np.min(extent, axis=0),
+        "bland": np.max(bland, axis=0),
+    }
 
 
 def _evidence(members: Sequence[Member], features: Features) -> RawEvidence:
@@ -724,20 +812,42 @@ def _p(good: NDArray[np.float64], strangeness: float) -> float:
     return float(p_values(good, [strangeness])[0])
 
 
+def _check_alphas(alpha_review: float, alpha_defect: float) -> None:
+    if not 0 < alpha_defect <= alpha_review < 1:
+        raise DetectorError(
+            expected="0 < alpha_defect <= alpha_review < 1",
+            found=f"alpha_defect {alpha_defect}, alpha_review {alpha_review}",
+            remedy="Usual are 0.01 and 0.05: what is called a defect would be reviewed too.",
+        )
+
+
 def _as_picture(source: Source, rule: ReadingRule) -> Picture:
-    if isinstance(source, Picture):
-        return source
     if isinstance(source, Path | str):
         return read_image(Path(source), rule)
-    pixels = np.ascontiguousarray(source)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
+    pixels = source.pixels if isinstance(source, Picture) else np.ascontiguousarray(source)
+    colour = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size > 0
+    if not colour or pixels.dtype not in (np.uint8, np.uint16):
         raise DetectorError(
-            expected="(height, width, 3) RGB pixels of uint8 or uint16",
+            expected="(height, width, 3) RGB pixels of uint8 or uint16, at least one",
             found=f"shape {pixels.shape} of {pixels.dtype}",
             remedy="Convert the array, or give a file.",
         )
+    if isinstance(source, Picture):
+        return source
     depth = 8 * pixels.dtype.itemsize
     return Picture(pixels, None, hashlib.sha256(pixels.tobytes()).hexdigest(), bit_depth=depth)
+
+
+def _file_hash(source: Source, most_bytes: int) -> str:
+    """Return the sha256 of a file that could not be decoded, empty when not even its bytes can be read."""
+    if not isinstance(source, Path | str):
+        return ""
+    path = Path(source)
+    try:
+        readable = path.is_file() and path.stat().st_size <= most_bytes
+        return sha256_of(path) if readable else ""
+    except OSError:
+        return ""
 
 
 def _name(source: Source) -> str:

@@ -10,6 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from differnet.records import DiffernetError
+
+
+class ScaleError(DiffernetError):
+    """A grid of patches that cannot be laid."""
+
 
 def pooled_statistics(maps: Sequence[Tensor]) -> Tensor:
     """Pool feature maps into one vector a part.
@@ -42,11 +48,22 @@ class PatchScale:
         name: Said in reasons and kept in the model.
         stride: Picture pixels between neighbouring patches; the network's map of that stride.
         window: Side of the neighbourhood whose features are averaged, in patches; odd.
+
+    Raises:
+        ScaleError: The window is even or the stride not positive.
     """
 
     name: str
     stride: int
     window: int = 1
+
+    def __post_init__(self) -> None:
+        if self.stride < 1 or self.window < 1 or self.window % 2 == 0:
+            raise ScaleError(
+                expected="a stride of 1 or more and an odd window",
+                found=f"stride {self.stride}, window {self.window}",
+                remedy="A window of 1 averages nothing.",
+            )
 
 
 def patch_vectors(maps: Sequence[Tensor], strides: Sequence[int], scale: PatchScale) -> Tensor:

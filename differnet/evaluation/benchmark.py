@@ -6,9 +6,13 @@ test parts.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -19,7 +23,11 @@ from differnet.evaluation.intervals import auroc_interval, proportion_interval
 from differnet.evaluation.metrics import MetricError, PixelCurves, aupr, by_kind, fpr_at_tpr, image_auroc
 from differnet.images.layouts import GOOD, Dataset, Part
 from differnet.images.reading import read_mask
-from differnet.records import Inspection, Verdict
+from differnet.records import DiffernetError, Inspection, Verdict
+
+
+class BenchmarkError(DiffernetError):
+    """A benchmark that would measure nothing."""
 
 
 def run_benchmark(
@@ -36,7 +44,16 @@ def run_benchmark(
     Returns:
         ``image_auroc``, ``pixel_auroc``, ``aupro`` (means over seeds, ``None`` without masks),
         ``by_defect``, ``by_seed``, ``seconds`` by stage (means), ``configuration``.
+
+    Raises:
+        BenchmarkError: No seed.
+        MetricError: The test parts lack good or defective ones; said before anything is trained.
     """
+    if seeds < 1:
+        raise BenchmarkError(
+            expected="at least one seed", found=str(seeds), remedy="Three are the protocol's."
+        )
+    _test_parts(dataset)
     runs: list[dict[str, Any]] = []
     for seed in range(seeds):
         detector = Detector(replace(settings, seed=seed))
@@ -52,6 +69,7 @@ def run_benchmark(
                 "seconds": {k: round(v, 2) for k, v in seconds.items()},
                 "model_id": facts["model_id"],
                 "couplings_kept": facts["couplings_kept"],
+                "versions": facts["versions"],
             }
         )
     return {
@@ -170,11 +188,35 @@ def _numbered(progress: Progress | None, seed: int, seeds: int) -> Progress | No
     return lambda stage, done, total: progress(f"seed {seed + 1} of {seeds}: {stage}", done, total)
 
 
+def _commit() -> str | None:
+    """Return the commit that runs, marked when files differ from it; ``None`` outside a repository."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        told = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip() or None
+
+
 def _configuration(dataset: Dataset, settings: DetectorSettings, seeds: int) -> dict[str, Any]:
     chosen = asdict(settings)
     chosen["weights"] = None if settings.weights is None else settings.weights.name
     chosen["reading"] = settings.reading.to_json()
+    # The device is where it ran, not what was measured; everything else names the configuration.
+    named = {k: v for k, v in chosen.items() if k not in ("device", "seed", "product")}
+    digest = hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode()).hexdigest()
     return {
+        "sha256": digest[:16],
+        "commit": _commit(),
         "layout": dataset.layout,
         "parts": dataset.counts,
         "seeds": seeds,

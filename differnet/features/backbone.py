@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from differnet.features.weights import Weights, WeightsError
+from differnet.features.weights import Weights, WeightsError, is_network
 from differnet.records import DiffernetError, Picture
 
 # Finer maps see texture rather than parts, coarser ones have too few patches to locate with.
@@ -42,11 +43,18 @@ class Preprocessing:
     std: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        if not 32 <= self.size <= 4096 or self.size % 32:
+        # Below 64 the coarsest map has one cell, and no quadrants to pool.
+        if not 64 <= self.size <= 4096 or self.size % 32:
             raise BackboneError(
-                expected="an image size of 32 to 4096 pixels, a multiple of 32",
+                expected="an image size of 64 to 4096 pixels, a multiple of 32",
                 found=str(self.size),
                 remedy="Use 256 unless the defects are smaller than about 1/50 of the picture.",
+            )
+        if not all(math.isfinite(m) for m in self.mean) or not all(0 < s < math.inf for s in self.std):
+            raise BackboneError(
+                expected="a finite mean and positive standard deviations",
+                found=f"{self.mean} and {self.std}",
+                remedy="Take them from the network's weights.",
             )
 
     def prepare(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -84,14 +92,22 @@ class Backbone(nn.Module):
         strides: Picture pixels a map's cell, fine to coarse.
 
     Raises:
-        WeightsError: The weights lack a tensor or have one of another shape.
-        BackboneError: The network has no map at the strides that are needed.
+        WeightsError: The weights lack a tensor, or have one of another shape or of another network.
+        BackboneError: timm has no such network, or it has no map at the strides that are needed.
     """
 
     def __init__(self, name: str, weights: Weights) -> None:
         super().__init__()
         self.name = name
-        probe = timm.create_model(name, pretrained=False, features_only=True)
+        if not is_network(name):
+            # Otherwise timm would ask its hub for names such as "hf-hub:somebody/network".
+            raise BackboneError(
+                expected="the name of a timm network", found=f"{name!r}", remedy="See timm.list_models()."
+            )
+        # On the meta device a network has shapes but takes no memory.
+        with torch.device("meta"):
+            probe = _features_of(name)
+            whole = timm.create_model(name, pretrained=False)
         reductions = [int(r) for r in probe.feature_info.reduction()]
         indices = [max(i for i, r in enumerate(reductions) if r == s) for s in STRIDES if s in reductions]
         if not indices:
@@ -100,21 +116,33 @@ class Backbone(nn.Module):
                 found=f"strides {reductions} in {name}",
                 remedy="Choose a convolutional or hierarchical network.",
             )
-        self.network = timm.create_model(name, pretrained=False, features_only=True, out_indices=indices)
+        with torch.device("meta"):
+            shapes = _features_of(name, out_indices=indices)
+        chosen = self._choose(weights, shapes.state_dict(), [*whole.state_dict(), *probe.state_dict()])
+        self.network = _features_of(name, out_indices=indices)
+        self.network.load_state_dict(chosen, strict=True)
         self.channels = tuple(int(c) for c in self.network.feature_info.channels())
         self.strides = tuple(int(r) for r in self.network.feature_info.reduction())
-        self._load(weights)
         self.eval().requires_grad_(False)
         self.to(memory_format=torch.channels_last)
 
-    def _load(self, weights: Weights) -> None:
-        own = self.network.state_dict()
+    def _choose(self, weights: Weights, own: Mapping[str, Tensor], known: Iterable[str]) -> dict[str, Tensor]:
         state = {k.removeprefix("network."): v for k, v in weights.state.items()}
         # features_only flattens nested names ("stages.0" to "stages_0") in some families.
         flat = {k.replace(".", "_"): k for k in state}
+        # A larger network of the same family has every tensor of a smaller one, and more.
+        strangers = {k.replace(".", "_") for k in state} - {k.replace(".", "_") for k in known}
+        if strangers:
+            raise WeightsError(
+                expected=f"the tensors of {self.name} alone",
+                found=f"also {flat[min(strangers)]} in the weights from {weights.origin}",
+                remedy="Give the weights of this very network.",
+            )
         chosen: dict[str, Tensor] = {}
         for key, tensor in own.items():
-            source = key if key in state else flat.get(key.replace(".", "_"))
+            # features_only keeps a transformer whole, as its "model".
+            names = (key.replace(".", "_"), key.removeprefix("model.").replace(".", "_"))
+            source = key if key in state else next((flat[n] for n in names if n in flat), None)
             if source is None or state[source].shape != tensor.shape:
                 found = "no such tensor" if source is None else f"shape {tuple(state[source].shape)}"
                 raise WeightsError(
@@ -129,13 +157,45 @@ class Backbone(nn.Module):
                     remedy="The file is damaged; fetch it again.",
                 )
             chosen[key] = state[source]
-        self.network.load_state_dict(chosen, strict=True)
+        return chosen
 
     @torch.inference_mode()
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """Return one ``(batch, channels, rows, columns)`` map a stride for ``(batch, 3, size, size)``."""
-        maps: list[Tensor] = self.network(pixels.to(memory_format=torch.channels_last))
+        """Return one ``(batch, channels, rows, columns)`` map a stride for ``(batch, 3, size, size)``.
+
+        Raises:
+            BackboneError: The network takes no pictures of this size.
+        """
+        try:
+            maps: list[Tensor] = self.network(pixels.to(memory_format=torch.channels_last))
+        except torch.OutOfMemoryError:
+            raise
+        except (AssertionError, RuntimeError) as error:
+            raise self._unfit(pixels, next(iter(str(error).splitlines()), type(error).__name__)) from error
+        if str(getattr(self.network, "output_fmt", "NCHW")).endswith("NHWC"):
+            maps = [m.permute(0, 3, 1, 2) for m in maps]
+        for features, channels, stride in zip(maps, self.channels, self.strides, strict=True):
+            if features.shape[1:] != (channels, pixels.shape[2] // stride, pixels.shape[3] // stride):
+                raise self._unfit(pixels, f"a map of shape {tuple(features.shape)} at stride {stride}")
         return maps
+
+    def _unfit(self, pixels: Tensor, found: str) -> BackboneError:
+        return BackboneError(
+            expected=f"{self.name} to map pictures of {pixels.shape[3]} x {pixels.shape[2]} pixels",
+            found=found,
+            remedy="Choose the image size that the network is made for, or a convolutional network.",
+        )
+
+
+def _features_of(name: str, **settings: Any) -> Any:
+    try:
+        return timm.create_model(name, pretrained=False, features_only=True, **settings)
+    except (AttributeError, RuntimeError) as error:
+        raise BackboneError(
+            expected=f"feature maps of {name}",
+            found=next(iter(str(error).splitlines()), type(error).__name__),
+            remedy="Choose a convolutional or hierarchical network.",
+        ) from error
 
 
 def choose_device(name: str) -> torch.device:

@@ -5,8 +5,10 @@ A network without weights is never used: every path here ends in verified weight
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,12 +110,12 @@ def find_weights(backbone: str, file: Path | None = None, *, allow_download: boo
     Raises:
         WeightsError: No weights, or not the ones that are expected.
     """
-    if not timm.is_model(backbone):
-        close = ", ".join(timm.list_models(f"*{backbone.split('_')[-1]}*")[:5]) or "see timm.list_models()"
+    if not is_network(backbone):
+        close = difflib.get_close_matches(backbone, timm.list_models(), 5, cutoff=0.4)
         raise WeightsError(
             expected="the name of a timm network",
             found=f"{backbone!r}",
-            remedy=f"Names that look like it: {close}.",
+            remedy=f"Names that look like it: {', '.join(close) or 'none; see timm.list_models()'}.",
         )
     if file is not None:
         return _from_file(backbone, Path(file))
@@ -129,6 +131,22 @@ def find_weights(backbone: str, file: Path | None = None, *, allow_download: boo
         found="none on this machine, and downloading is off",
         remedy=f"{install} a file with --weights FILE, or allow timm's hub with --allow-download.",
     )
+
+
+def is_network(name: str) -> bool:
+    """Tell whether timm knows a network of this name on its own, without asking any hub.
+
+    Example:
+        >>> is_network("resnet18"), is_network("hf-hub:somebody/resnet18"), is_network("resnet18.no_such_tag")
+        (True, False, False)
+    """
+    if not timm.is_model(name):
+        return False
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        return False
+    return True
 
 
 def sha256_of(path: Path) -> str:
@@ -175,11 +193,10 @@ def _from_file(backbone: str, file: Path) -> Weights:
             found=str(error),
             remedy="Save it again, or fetch it again: it is damaged.",
         ) from error
-    known = PACKAGED.get(backbone)
-    if known is not None:
+    if backbone in PACKAGED:
         mean, std = _LITE_MEAN, _LITE_STD
     else:
-        mean, std = _normalisation(timm.get_pretrained_cfg(backbone))
+        mean, std = _normalisation(backbone, timm.get_pretrained_cfg(backbone))
     return Weights(state, f"file {file.name}", sha256_of(file), "not known", mean, std)
 
 
@@ -189,7 +206,7 @@ def _from_hub(backbone: str) -> Weights:
     except (OSError, RuntimeError, ValueError) as error:
         raise WeightsError(
             expected=f"weights of {backbone} from timm's hub",
-            found=str(error).splitlines()[0],
+            found=_first_line(error),
             remedy="Check the connection, or give a file with --weights FILE.",
         ) from error
     state = network.state_dict()
@@ -198,14 +215,27 @@ def _from_hub(backbone: str) -> Weights:
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     configuration = timm.get_pretrained_cfg(backbone)
-    mean, std = _normalisation(configuration)
+    mean, std = _normalisation(backbone, configuration)
     licence = str(getattr(configuration, "license", None) or "not known")
     return Weights(state, f"timm's hub, {backbone}", digest.hexdigest(), licence, mean, std)
 
 
-def _normalisation(configuration: Any) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    mean, std = configuration.mean, configuration.std
+def _normalisation(
+    backbone: str, configuration: Any
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    mean: Sequence[float] = getattr(configuration, "mean", ())
+    std: Sequence[float] = getattr(configuration, "std", ())
+    if len(mean) != 3 or len(std) != 3:
+        raise WeightsError(
+            expected=f"a normalisation of three channels that timm knows for {backbone}",
+            found=f"mean {mean}, standard deviation {std}",
+            remedy="Choose a network that timm has a configuration for.",
+        )
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _read_pickle(file: Path) -> dict[str, Tensor]:
@@ -214,7 +244,7 @@ def _read_pickle(file: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises many kinds here; each becomes one explained error
         raise WeightsError(
             expected=f"a PyTorch state dict at {file}",
-            found=str(error).splitlines()[0][:200] or type(error).__name__,
+            found=_first_line(error)[:200],
             remedy="Give a state dict saved with torch.save, or better a .safetensors file.",
         ) from error
     if isinstance(state, dict) and "state_dict" in state:

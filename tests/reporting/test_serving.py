@@ -55,7 +55,7 @@ def test_the_pages_are_found_in_a_wheel_and_in_the_repository(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
 ) -> None:
     monkeypatch.setattr(serving, "__file__", str(tmp_path / "differnet" / "reporting" / "serving.py"))
-    monkeypatch.setattr(serving.sysconfig, "get_path", {"data": str(tmp_path / "prefix")}.__getitem__)
+    monkeypatch.setattr("sysconfig.get_path", {"data": str(tmp_path / "prefix")}.__getitem__)
     home = tmp_path / "prefix" / "share" / "differnet" if inside else tmp_path / "apps"
     with pytest.raises(DashboardError, match=r"app\.py"):
         dashboard_app()

@@ -1,0 +1,119 @@
+"""Rebuild reports/accuracy.md: `make reports`, or `python benchmarks/accuracy.py --data ../shared/data`.
+
+Three seeds on every product that is there, by the protocol of `differnet.evaluation.benchmark`, with the
+defaults that every product gets. Products that are absent are left out, and said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from differnet.detection import DetectorSettings
+from differnet.evaluation.benchmark import run_benchmark
+from differnet.evaluation.intervals import auroc_standard_error
+from differnet.images.layouts import read_layout
+from differnet.images.synthetic import make_sample_product
+
+REPORTS = Path(__file__).resolve().parents[1] / "reports"
+
+
+def main() -> None:
+    """Measure, then write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data"), help="folder of mtd/ and aliens/"
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--only", nargs="*", help="names of products to measure; the others keep their figures"
+    )
+    chosen = parser.parse_args()
+    REPORTS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        products = {"mtd": chosen.data / "mtd", "aliens": chosen.data / "aliens"}
+        for name in [*products, "sample"]:
+            if chosen.only and name not in chosen.only:
+                continue
+            folder = products.get(name) or make_sample_product(Path(scratch) / "sample")
+            if not folder.is_dir():
+                print(f"{name}: nothing at {folder}, left out", file=sys.stderr)
+                continue
+            print(f"{name}: {chosen.seeds} seeds", file=sys.stderr)
+            measured = run_benchmark(read_layout(folder), DetectorSettings(), chosen.seeds)
+            measured["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
+            measured["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
+            text = json.dumps(measured, indent=1, allow_nan=False)
+            (REPORTS / f"benchmark-{name}.json").write_text(text + "\n", encoding="utf-8")
+    (REPORTS / "accuracy.md").write_text(tables(), encoding="utf-8")
+
+
+def tables() -> str:
+    """Write the figures of every benchmark file as tables."""
+    found = {p.stem.removeprefix("benchmark-"): p for p in sorted(REPORTS.glob("benchmark-*.json"))}
+    results = {name: json.loads(path.read_text("utf-8")) for name, path in found.items()}
+    lines = [
+        "# Accuracy",
+        "",
+        "Made by `make reports` from the files `benchmark-*.json` beside it; do not edit. One set of",
+        "defaults for every product. Mean over seeds, in percent; in brackets the smallest and the largest",
+        "seed. SE is Hanley and McNeil's standard error of one image AUROC on so many test parts.",
+        "",
+        "| product | seeds | image AUROC | SE | pixel AUROC | PRO to FPR 0.3 | overkill at 1 % | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_row(name, r) for name, r in results.items()]
+    lines += ["", "## By defect, image AUROC", "", "| product | kind | AUROC |", "|---|---|---|"]
+    for name, r in results.items():
+        lines += [f"| {name} | {kind} | {_percent(value)} |" for kind, value in r["by_defect"].items()]
+    lines += [
+        "",
+        "## Each evidence alone, image AUROC",
+        "",
+        "The patches' full log-density beside the z-only statistic (typicality), and the part as a whole.",
+        "",
+        "| product | whole: nll | patches: nll | patches: z only |",
+        "|---|---|---|---|",
+    ]
+    for name, r in results.items():
+        e = r["evidence"]
+        figures = (e["nll_global"], e["nll_local"], e["typicality_local"])
+        lines.append(f"| {name} | " + " | ".join(_percent(v) for v in figures) + " |")
+    lines += ["", "## Where the figures come from", ""]
+    for name, r in results.items():
+        c, versions = r["configuration"], r["by_seed"][0]["versions"]
+        told = ", ".join(f"{k} {v}" for k, v in versions.items())
+        lines.append(
+            f"* {name}: commit {c['commit']}, configuration {c['sha256']}, {r['measured_at']}, "
+            f"{r['machine']}; {told}."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, r: dict[str, Any]) -> str:
+    seeds = r["by_seed"]
+    auroc = [s["image_auroc"] for s in seeds]
+    parts = seeds[0]["parts"]
+    error = auroc_standard_error(r["image_auroc"], parts["defective"], parts["good"])
+    overkill = ", ".join(f"{s['overkill']['events']}/{s['overkill']['of']}" for s in seeds)
+    pixels = [_percent(r[k]) for k in ("pixel_auroc", "aupro")]
+    return (
+        f"| {name} | {len(seeds)} | **{_percent(r['image_auroc'])}** ({_percent(min(auroc))} to "
+        f"{_percent(max(auroc))}) | {100 * error:.2f} | {pixels[0]} | {pixels[1]} | {overkill} | "
+        f"{r['seconds']['total']:.0f} |"
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "no masks" if value is None else f"{100 * value:.2f}"
+
+
+if __name__ == "__main__":
+    main()

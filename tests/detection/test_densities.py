@@ -1,0 +1,190 @@
+"""Couplings stay where they raise the likelihood of good parts they have not seen, and nowhere else."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from differnet.detection import DensitySettings, PartDensity, PatchDensity
+from differnet.detection.densities import FlowShape, rebuild_flow
+from differnet.flows import Compose, FlowError
+from differnet.flows import Flow as Density
+
+QUICK = DensitySettings(steps=150, couplings=2, hidden=24, batch=256)
+NOTHING = torch.zeros(40, 1)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def gaussian_patches(parts: int, seed: int = 0) -> Tensor:
+    """``(parts, 4, 4, 5)`` of one correlated Gaussian."""
+    return drawn(parts, 4, 4, 5, seed=seed) @ drawn(5, 5, seed=99) + 3
+
+
+def bent_patches(parts: int, seed: int = 0) -> Tensor:
+    """``(parts, 4, 4, 4)`` on parabolas: clearly no Gaussian."""
+    straight, rest = drawn(parts, 4, 4, 2, seed=seed), drawn(parts, 4, 4, 2, seed=seed + 1)
+    return torch.cat([straight, straight.square() + 0.1 * rest], dim=-1)
+
+
+def gaussian_of(density: PatchDensity | PartDensity) -> Density:
+    chain = density.flow.transform
+    assert isinstance(chain, Compose)
+    links = [t for t in chain.transforms if not isinstance(t, str)]
+    return Density(Compose(links[:2]))  # type: ignore[arg-type]
+
+
+def mean_nll(density: Density, vectors: Tensor) -> float:
+    with torch.no_grad():
+        return -float(density.log_prob(vectors).mean())
+
+
+def test_gaussian_patches_keep_their_gaussian() -> None:
+    """Trained for long on little, the couplings lose on held-out parts and are dropped."""
+    settings = DensitySettings(steps=400, couplings=4, hidden=64, batch=256, context_noise=0.0)
+    parts, fresh = gaussian_patches(14), gaussian_patches(60, seed=1)
+    density = PatchDensity.fit(parts, drawn(14, 4, seed=2), settings, seed=0)
+    assert density.shape.couplings == 0
+    assert density.shape.context == 0
+    nll, _ = density.evidence(fresh, drawn(60, 4, seed=3))
+    assert torch.equal(nll, gaussian_of(density).evidence(fresh).nll)
+    # By hand: the cross entropy of the true Gaussian and the one smoothed by 0.3 standard deviations.
+    true = drawn(5, 5, seed=99).T @ drawn(5, 5, seed=99)
+    smoothed = true + settings.noise**2 * torch.diag(true.diagonal())
+    inside = torch.trace(torch.linalg.solve(smoothed, true))
+    wanted = 0.5 * (5 * math.log(2 * math.pi) + torch.logdet(smoothed) + inside)
+    # 192 patches know their covariance to a tenth, and shrinkage widens its smallest directions.
+    assert float(wanted) < float(nll.mean()) < float(wanted) + 0.5
+
+
+def test_bent_patches_keep_their_couplings_and_gain_by_them() -> None:
+    parts, fresh = bent_patches(40), bent_patches(40, seed=7)
+    density = PatchDensity.fit(parts, NOTHING, QUICK, seed=0)
+    assert density.shape.couplings == 2
+    nll, typicality = density.evidence(fresh, NOTHING)
+    assert nll.shape == typicality.shape == (40, 4, 4)
+    assert float(nll.mean()) < mean_nll(gaussian_of(density), fresh) - 0.1
+
+
+def test_no_patch_density_is_worse_than_its_gaussian_on_fresh_parts() -> None:
+    for seed, patches in enumerate((gaussian_patches, bent_patches)):
+        density = PatchDensity.fit(patches(40), NOTHING, QUICK, seed)
+        nll, _ = density.evidence(patches(200, seed=50), torch.zeros(200, 1))
+        # A tenth of a nat a patch is what choosing by five held-out parts may cost.
+        assert float(nll.mean()) < mean_nll(gaussian_of(density), patches(200, seed=50)) + 0.1
+
+
+def test_position_and_kind_of_part_are_used() -> None:
+    """Patches whose mean depends on the kind of part, and on the row, are expected where they belong."""
+    kinds = torch.where(drawn(48, 1) > 0, 1.5, -1.5)
+    rows = torch.linspace(-1, 1, 4)[None, :, None, None]
+    patches = 0.3 * drawn(48, 4, 4, 3, seed=1) + kinds[:, :, None, None] + 2 * rows
+    density = PatchDensity.fit(patches, kinds, QUICK, seed=0)
+    assert density.shape.couplings
+    assert density.shape.context == 11
+    right = float(density.evidence(patches, kinds)[0].mean())
+    assert right < float(density.evidence(patches, -kinds)[0].mean()) - 0.5
+    assert right < float(density.evidence(patches.flip(1), kinds)[0].mean()) - 0.5
+
+
+def test_few_parts_have_no_couplings() -> None:
+    density = PatchDensity.fit(bent_patches(11), torch.zeros(11, 1), QUICK, seed=0)
+    assert density.shape.couplings == 0
+    assert PatchDensity.fit(bent_patches(12), torch.zeros(12, 1), QUICK, seed=0).shape.features == 4
+    assert PartDensity.fit(drawn(23, 40), QUICK, seed=0).shape.couplings == 0
+
+
+def test_a_likelihood_that_is_nan_never_keeps_couplings(monkeypatch: pytest.MonkeyPatch) -> None:
+    true = Density.log_prob
+
+    def spoilt(self: Density, *given: Tensor) -> Tensor:
+        log_prob = true(self, *given)
+        judging = not torch.is_grad_enabled() and len(list(self.parameters())) > 0
+        return log_prob * math.nan if judging else log_prob
+
+    monkeypatch.setattr(Density, "log_prob", spoilt)
+    assert PatchDensity.fit(bent_patches(40), NOTHING, QUICK, seed=0).shape.couplings == 0
+    assert PartDensity.fit(drawn(60, 20), QUICK, seed=0).shape.couplings == 0
+
+
+def test_part_density_of_gaussian_statistics_is_the_gaussian() -> None:
+    settings = DensitySettings(steps=1600, couplings=4, hidden=64)
+    statistics, fresh = drawn(48, 60), drawn(100, 60, seed=1)
+    density = PartDensity.fit(statistics, settings, seed=0)
+    assert density.shape.couplings == 0
+    assert torch.equal(density.flow.log_prob(fresh), gaussian_of(density).log_prob(fresh))
+
+
+def test_part_density_of_bent_statistics_gains() -> None:
+    def bent(seed: int) -> Tensor:
+        along = drawn(200, 1, seed=seed)
+        return torch.cat([along, along.square(), 0.1 * drawn(200, 2, seed=seed + 1)], dim=1)
+
+    density = PartDensity.fit(bent(0), DensitySettings(steps=1200, couplings=4, hidden=32), seed=0)
+    assert density.shape.couplings == 4
+    assert density.shape.leading == 4
+    fresh = bent(10)
+    assert mean_nll(density.flow, fresh) < mean_nll(gaussian_of(density), fresh)
+
+
+@pytest.mark.parametrize(("parts", "coordinates"), [(4, 1), (16, 1), (40, 2), (300, 3)])
+def test_leading_coordinates_are_the_principal_ones(parts: int, coordinates: int) -> None:
+    """One for every 16 directions, in the order of variance, of unit size on the training parts."""
+    scales = torch.cat([torch.tensor([50.0, 20.0, 8.0]), torch.full((60,), 0.05)])
+    mixed = drawn(parts, 63) * scales @ torch.linalg.qr(drawn(63, 63, seed=1)).Q
+    density = PartDensity.fit(mixed, DensitySettings(couplings=0), seed=0)
+    leading = density.leading(mixed)
+    assert leading.shape[1] == density.coordinates == coordinates
+    assert float(leading[:, 0].std(correction=0)) == pytest.approx(1, abs=0.35)
+
+
+def test_same_seed_same_weights_other_seed_others() -> None:
+    def weights(seed: int) -> Tensor:
+        fitted = PatchDensity.fit(bent_patches(20), torch.zeros(20, 1), QUICK, seed)
+        return torch.cat([p.detach().flatten() for p in fitted.flow.parameters()])
+
+    assert torch.equal(weights(3), weights(3))
+    assert not torch.equal(weights(3), weights(4))
+
+
+@pytest.mark.parametrize("couplings", [0, 2])
+@pytest.mark.parametrize("rank", [None, 0, 3])
+def test_a_flow_is_rebuilt_from_its_shape(couplings: int, rank: int | None) -> None:
+    flow = rebuild_flow(FlowShape(6, 2 * (couplings > 0), rank, 6, couplings, 8))
+    own = flow.state_dict()
+    assert len({t.data_ptr() for t in own.values() if t.numel()}) == sum(t.numel() > 0 for t in own.values())
+    context = torch.zeros(2) if couplings else None
+    assert bool(torch.isfinite(flow.log_prob(torch.zeros(6), context)))
+
+
+def test_shapes_that_cannot_be_are_errors() -> None:
+    for shape in (FlowShape(6, 0, 6, 6, 0, 8), FlowShape(6, 0, None, 7, 2, 8)):
+        with pytest.raises(FlowError):
+            rebuild_flow(shape)
+
+
+def test_parts_that_do_not_vary_still_have_a_density() -> None:
+    same = drawn(1, 30).expand(10, 30).contiguous()
+    density = PartDensity.fit(same, QUICK, seed=0)
+    nll = density.flow.evidence(torch.cat([same[:1], same[:1] + 1])).nll
+    assert bool(torch.isfinite(nll).all())
+    assert nll[1] > nll[0]
+
+
+def test_progress_reaches_its_end() -> None:
+    told: list[tuple[int, int]] = []
+    PatchDensity.fit(bent_patches(20), torch.zeros(20, 1), QUICK, 0, lambda *given: told.append(given))
+    assert told == [(step + 1, QUICK.steps) for step in range(QUICK.steps)]
+
+
+def test_typicality_of_good_patches_averages_near_zero() -> None:
+    density = PatchDensity.fit(gaussian_patches(60), torch.zeros(60, 1), DensitySettings(couplings=0), 0)
+    _, typicality = density.evidence(gaussian_patches(60, seed=5), torch.zeros(60, 1))
+    # Unsmoothed patches lie a little inside the smoothed density: at most D/2 = 2.5 nats inside.
+    assert -1.5 < float(typicality.mean()) < 0.2
+    assert float(typicality.max()) < 15

@@ -1,0 +1,101 @@
+"""What the densities see, and the condition that they see it under."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from differnet.detection import PatchScale, patch_vectors, pooled_statistics
+from differnet.detection.context import coordinates_for, patch_context, position_code
+from differnet.detection.statistics import ScaleError
+
+
+def test_pooled_statistics_are_means_spreads_and_quadrants() -> None:
+    first, second = torch.randn(2, 3, 4, 6), torch.randn(2, 5, 2, 2)
+    pooled = pooled_statistics([first, second])
+    assert pooled.shape == (2, 6 * 8)
+    assert torch.allclose(pooled[:, :3], first.mean((2, 3)))
+    assert torch.allclose(pooled[:, 3:6], first.std((2, 3), correction=0))
+    assert torch.allclose(pooled[:, 6:9], first[:, :, :2, :3].mean((2, 3)))
+    assert torch.allclose(pooled[:, 9:12], first[:, :, :2, 3:].mean((2, 3)))
+    assert torch.allclose(pooled[:, 15:18], first[:, :, 2:, 3:].mean((2, 3)))
+    assert torch.allclose(pooled[:, -5:], second[:, :, 1, 1])
+
+
+def test_pooled_statistics_of_odd_maps_are_finite_and_tell_sides_apart() -> None:
+    features = torch.zeros(1, 1, 5, 3)
+    features[..., 0] = 1
+    pooled = pooled_statistics([features])[0]
+    assert bool(torch.isfinite(pooled).all())
+    top_left, top_right, bottom_left, bottom_right = pooled[2:].tolist()
+    assert top_left == bottom_left == 1
+    assert top_right == bottom_right == 0
+
+
+def test_pooled_statistics_are_single_precision() -> None:
+    assert pooled_statistics([torch.ones(1, 2, 2, 2, dtype=torch.float64)]).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("asked", "map_taken"), [(8, 0), (16, 1), (32, 2), (4, 0), (64, 2)])
+def test_patches_come_from_the_nearest_map(asked: int, map_taken: int) -> None:
+    maps = [torch.full((2, 3 + i, 8 >> i, 8 >> i), float(i)) for i in range(3)]
+    patches = patch_vectors(maps, (8, 16, 32), PatchScale("p", asked))
+    assert patches.shape == (2, 8 >> map_taken, 8 >> map_taken, 3 + map_taken)
+    assert float(patches.mean()) == map_taken
+    assert patches.is_contiguous()
+
+
+def test_patch_is_the_channels_of_its_cell() -> None:
+    features = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).reshape(2, 3, 4, 5)
+    patches = patch_vectors([features], (16,), PatchScale("p", 16))
+    assert torch.equal(patches[1, 2, 3], features[1, :, 2, 3])
+
+
+def test_window_averages_neighbours_inside_the_picture_only() -> None:
+    features = torch.arange(16.0).reshape(1, 1, 4, 4)
+    patches = patch_vectors([features], (16,), PatchScale("p", 16, window=3))
+    assert patches.shape == (1, 4, 4, 1)
+    assert patches[0, 1, 1, 0] == features[0, 0, :3, :3].mean()
+    assert patches[0, 0, 0, 0] == features[0, 0, :2, :2].mean()
+
+
+@pytest.mark.parametrize(("stride", "window"), [(16, 2), (16, 0), (16, -1), (0, 1), (-8, 1)])
+def test_grids_that_cannot_be_laid_are_refused(stride: int, window: int) -> None:
+    with pytest.raises(ScaleError):
+        PatchScale("p", stride, window)
+
+
+def test_position_code_is_coordinates_and_waves() -> None:
+    code = position_code(3, 5)
+    assert code.shape == (3, 5, 10)
+    assert code[:, 0, 0].tolist() == [-1, 0, 1]
+    assert code[0, :, 1].tolist() == [-1, -0.5, 0, 0.5, 1]
+    assert torch.allclose(code[..., 2], torch.sin(math.pi * code[..., 0]), atol=1e-6)
+    assert torch.allclose(code[..., 9], torch.cos(2 * math.pi * code[..., 1]), atol=1e-6)
+    assert bool((code.abs() <= 1).all())
+    cells = code.reshape(-1, 10)
+    assert torch.unique(cells, dim=0).shape == cells.shape
+
+
+def test_single_cells_have_a_position() -> None:
+    assert bool(torch.isfinite(position_code(1, 1)).all())
+
+
+@pytest.mark.parametrize(
+    ("parts", "coordinates"), [(0, 1), (3, 1), (31, 1), (32, 2), (255, 15), (256, 16), (9999, 16)]
+)
+def test_coordinates_are_one_for_sixteen_parts(parts: int, coordinates: int) -> None:
+    assert coordinates_for(parts) == coordinates
+
+
+def test_context_joins_position_and_bounded_coordinates() -> None:
+    coordinates = torch.tensor([[0.1, -2.0], [1e6, -1e6]])
+    context = patch_context(coordinates, 3, 4)
+    assert context.shape == (2, 3, 4, 12)
+    assert torch.equal(context[0, ..., :10], position_code(3, 4))
+    assert torch.equal(context[1, ..., :10], position_code(3, 4))
+    assert context[1, 2, 3, 10:].tolist() == [4, -4]
+    assert context[0, 0, 0, 10:].tolist() == pytest.approx([0.1, -2.0], rel=0.1)
+    assert torch.equal(context[:, 0, 0, 10:], context[:, 2, 3, 10:])

@@ -1,0 +1,170 @@
+"""The benchmark's one object: its keys, its figures, and what becomes of missing masks and bad files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from differnet.detection import DensitySettings, Detector, DetectorSettings
+from differnet.evaluation import MetricError
+from differnet.evaluation.benchmark import BenchmarkError, evaluate_detector, run_benchmark
+from differnet.images.layouts import read_layout
+from differnet.images.reading import write_png
+from differnet.images.synthetic import render_part
+
+SETTINGS = DetectorSettings(
+    image_size=64, folds=2, device="cpu", density=DensitySettings(steps=10, couplings=2, hidden=8)
+)
+KINDS = ("missing_piece", "wrong_colour")
+ALIENS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "aliens"
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MVTec tree of 12 training and 4 good parts, and 2 of each of two defects, with masks."""
+    root = tmp_path_factory.mktemp("benchmark") / "flange"
+    for folder, seeds in (("train/good", range(12)), ("test/good", range(100, 104))):
+        (root / folder).mkdir(parents=True)
+        for seed in seeds:
+            write_png(root / folder / f"{seed:03}.png", render_part(seed, size=64).pixels)
+    for kind in KINDS:
+        (root / "test" / kind).mkdir()
+        (root / "ground_truth" / kind).mkdir(parents=True)
+        for seed in (200, 201):
+            part = render_part(seed, defect=kind, size=64)
+            write_png(root / "test" / kind / f"{seed}.png", part.pixels)
+            write_png(root / "ground_truth" / kind / f"{seed}_mask.png", part.mask)
+    return root
+
+
+@pytest.fixture(scope="module")
+def measured(product: Path) -> dict[str, Any]:
+    """Two seeds."""
+    return run_benchmark(read_layout(product, "mvtec"), SETTINGS, 2)
+
+
+def test_benchmark_is_one_strict_json_object(measured: dict[str, Any]) -> None:
+    again = json.loads(json.dumps(measured, allow_nan=False))
+    assert set(again) == {
+        *("image_auroc", "image_auroc_spread", "pixel_auroc", "aupro", "by_defect", "evidence"),
+        *("by_seed", "seconds", "configuration"),
+    }
+
+
+def test_means_are_over_seeds(measured: dict[str, Any]) -> None:
+    runs = measured["by_seed"]
+    assert [run["seed"] for run in runs] == [0, 1]
+    assert runs[0]["model_id"] != runs[1]["model_id"]
+    for name in ("image_auroc", "pixel_auroc", "aupro"):
+        assert measured[name] == pytest.approx(np.mean([run[name] for run in runs]))
+        assert 0 <= measured[name] <= 1
+    assert measured["image_auroc_spread"] == pytest.approx(np.ptp([run["image_auroc"] for run in runs]))
+    assert set(measured["by_defect"]) == set(KINDS)
+    for kind in KINDS:
+        assert measured["by_defect"][kind] == pytest.approx(np.mean([r["by_defect"][kind] for r in runs]))
+    assert set(measured["evidence"]) == {"nll_global", "nll_local", "typicality_local"}
+
+
+def test_rates_count_parts(measured: dict[str, Any]) -> None:
+    for run in measured["by_seed"]:
+        assert run["parts"] == {"good": 4, "defective": 4}
+        for name in ("overkill", "review", "escape"):
+            rate = run[name]
+            assert rate["of"] == 4
+            assert 0 <= rate["low"] <= rate["rate"] <= rate["high"] <= 1
+        assert set(run["couplings_kept"]) == {"whole", "patches", "of"}
+
+
+def test_seconds_are_by_stage(measured: dict[str, Any]) -> None:
+    seconds = measured["seconds"]
+    stages = {"features", "densities", "calibration", "inspection", "metrics"}
+    assert set(seconds) == stages | {"total"}
+    assert seconds["total"] == pytest.approx(sum(seconds[stage] for stage in stages), abs=0.05)
+
+
+def test_configuration_is_enough_to_run_it_again(measured: dict[str, Any]) -> None:
+    configuration = measured["configuration"]
+    assert configuration["layout"] == "mvtec"
+    assert configuration["seeds"] == 2
+    chosen = configuration["settings"]
+    assert chosen["image_size"] == 64
+    assert chosen["density"]["steps"] == 10
+    assert chosen["scales"] == ({"name": "patches", "stride": 16, "window": 1},)
+    assert "max_pixels" in chosen["reading"]
+
+
+def test_same_seeds_measure_the_same(product: Path, measured: dict[str, Any]) -> None:
+    again = run_benchmark(read_layout(product, "mvtec"), SETTINGS, 1)
+    first = measured["by_seed"][0]
+    timeless = {name: value for name, value in again["by_seed"][0].items() if name != "seconds"}
+    assert timeless == {name: value for name, value in first.items() if name != "seconds"}
+
+
+def test_without_masks_pixel_figures_are_null(product: Path, tmp_path: Path) -> None:
+    bare = Path(shutil.copytree(product, tmp_path / "flange"))
+    shutil.rmtree(bare / "ground_truth")
+    measured = run_benchmark(read_layout(bare, "mvtec"), SETTINGS, 1)
+    assert measured["pixel_auroc"] is None
+    assert measured["aupro"] is None
+    assert measured["by_seed"][0]["aupro"] is None
+    assert measured["image_auroc"] is not None
+    json.dumps(measured, allow_nan=False)
+
+
+def test_unreadable_test_parts_count_as_rejected(product: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(product, tmp_path / "flange"))
+    (broken / "test" / "good" / "100.png").write_bytes(b"cut")
+    (broken / "test" / KINDS[0] / "200.png").write_bytes(b"cut")
+    (broken / "train" / "good" / "003.png").write_bytes(b"cut")
+    run = run_benchmark(read_layout(broken, "mvtec"), SETTINGS, 1)["by_seed"][0]
+    assert run["parts"] == {"good": 4, "defective": 4}
+    assert run["overkill"]["events"] >= 1
+    assert run["escape"]["events"] <= 3
+    assert np.isfinite(run["image_auroc"])
+
+
+def test_evaluation_of_a_detector_has_an_interval(product: Path) -> None:
+    dataset = read_layout(product, "mvtec")
+    detector = Detector(SETTINGS).fit([part.path for part in dataset.train_good]).calibrate()
+    told: list[tuple[str, int, int]] = []
+    measured = evaluate_detector(detector, dataset, lambda *given: told.append(given))
+    low, high = measured["image_auroc_interval"]
+    assert low <= measured["image_auroc"] <= high
+    assert told[-1] == ("inspect", 8, 8)
+    assert set(measured["seconds"]) == {"inspection", "metrics"}
+
+
+def test_progress_names_the_seed(product: Path) -> None:
+    stages: list[str] = []
+    run_benchmark(read_layout(product, "mvtec"), SETTINGS, 2, lambda stage, *_: stages.append(stage))
+    assert {"seed 1 of 2: features", "seed 2 of 2: densities", "seed 2 of 2: inspect"} <= set(stages)
+
+
+@pytest.mark.parametrize("seeds", [0, -1])
+def test_no_seed_is_no_benchmark(product: Path, seeds: int) -> None:
+    with pytest.raises(BenchmarkError, match="at least one seed"):
+        run_benchmark(read_layout(product, "mvtec"), SETTINGS, seeds)
+
+
+def test_what_cannot_be_measured_is_refused_before_training(
+    product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_good = Path(shutil.copytree(product, tmp_path / "flange"))
+    for kind in KINDS:
+        shutil.rmtree(only_good / "test" / kind)
+    monkeypatch.setattr(Detector, "fit", lambda *_: pytest.fail("trained for nothing"))
+    with pytest.raises(MetricError, match="good and defective"):
+        run_benchmark(read_layout(only_good, "mvtec"), SETTINGS, 1)
+
+
+@pytest.mark.skipif(not ALIENS.is_dir(), reason="the aliens are not part of the repository")
+def test_aliens_are_told_from_good_ones() -> None:
+    """A sanity bound at a quarter of the pixels and an eighth of the steps, not the published figure."""
+    quick = DetectorSettings(image_size=128, device="cpu", density=DensitySettings(steps=100))
+    measured = run_benchmark(read_layout(ALIENS), quick, 1)
+    assert measured["image_auroc"] > 0.9
