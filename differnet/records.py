@@ -132,8 +132,8 @@ class Record:
         reasons: Sentences a person can read, the strongest evidence first.
         nll_global: Negative log-density of the part's pooled statistics, nats.
         nll_local: Mean over the strangest patches of their negative log-density, nats.
-        typicality_local: The same patches' ``(|z|^2 - D) / 2``, nats: nll less the patch's own
-            local entropy.
+        typicality_local: Mean over the patches where it is highest of ``(|z|^2 - D) / 2``, nats: nll less
+            the patch's own local entropy, the z-only statistic. For comparison; no verdict rests on it.
         bits_per_dim_global, bits_per_dim_local: nll in bits over its number of dimensions.
         strangeness: The verdict's statistic: the strongest evidence on a calibrated scale
             (``-log10`` of a smoothed tail probability). 2 means one good part in a hundred.

@@ -32,7 +32,7 @@ DownloadOption = Annotated[
 SizeOption = Annotated[
     int,
     typer.Option(
-        "--image-size", metavar="PIXELS", min=32, help="Side of the picture that the network sees, pixels."
+        "--image-size", metavar="PIXELS", min=64, help="Side of the picture that the network sees, pixels."
     ),
 ]
 SeedOption = Annotated[

@@ -56,7 +56,7 @@ class DensitySettings:
     noise: float = 0.3
     couplings: int = 4
     hidden: int = 96
-    steps: int = 800
+    steps: int = 1000
     batch: int = 512
     learning_rate: float = 5e-3
     context_noise: float = 0.3

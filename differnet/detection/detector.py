@@ -156,8 +156,9 @@ class RawEvidence:
     Attributes:
         whole: ``(parts,)`` typicality of the pooled statistics.
         nll_whole: ``(parts,)``.
-        local: ``(parts, scales)`` mean typicality of the strangest patches.
-        nll_local: ``(parts, scales)`` mean nll of the same patches.
+        local: ``(parts, scales)`` mean nll of the patches of highest nll.
+        typicality_local: ``(parts, scales)`` mean typicality of the patches of highest typicality: the
+            z-only statistic, kept beside the full density for comparison.
         extent: ``(parts, scales)`` typicality of the median cell of a coarse grid: how strange is most of
             the picture?
         maps: One ``(parts, rows, columns)`` typicality map a scale.
@@ -166,7 +167,7 @@ class RawEvidence:
     whole: NDArray[np.float64]
     nll_whole: NDArray[np.float64]
     local: NDArray[np.float64]
-    nll_local: NDArray[np.float64]
+    typicality_local: NDArray[np.float64]
     extent: NDArray[np.float64]
     maps: tuple[NDArray[np.float32], ...]
 
@@ -634,10 +635,10 @@ class _Judge:
             verdict,
             reasons,
             nll_global=float(raw.nll_whole[index]),
-            nll_local=float(raw.nll_local[index, strongest]),
-            typicality_local=float(raw.local[index, strongest]),
+            nll_local=float(raw.local[index, strongest]),
+            typicality_local=float(raw.typicality_local[index, strongest]),
             bits_per_dim_global=float(raw.nll_whole[index]) / (math.log(2) * self.dimensions[0]),
-            bits_per_dim_local=float(raw.nll_local[index, strongest])
+            bits_per_dim_local=float(raw.local[index, strongest])
             / (math.log(2) * self.dimensions[1 + strongest]),
             strangeness=total,
             p_value=evidence.p_value,
@@ -727,7 +728,7 @@ def _evidence(members: Sequence[Member], features: Features) -> RawEvidence:
         whole=mean("whole"),
         nll_whole=mean("nll_whole"),
         local=mean("local"),
-        nll_local=mean("nll_local"),
+        typicality_local=mean("typicality_local"),
         extent=mean("extent"),
         maps=tuple(np.mean([g.maps[i] for g in gathered], axis=0, dtype=np.float32) for i in scales),
     )
@@ -740,14 +741,12 @@ def _member_evidence(member: Member, features: Features) -> RawEvidence:
         some = features[slice(start, start + 4 * _BATCH)]
         whole = member.part.flow.evidence(some.statistics)
         coordinates = member.part.leading(some.statistics)
-        local, nll_local, extent, maps = [], [], [], []
+        local, typicality_local, extent, maps = [], [], [], []
         for density, patches in zip(member.patches, some.patches, strict=True):
             nll, typicality = density.evidence(patches, coordinates)
-            flat = typicality.flatten(1)
-            count = max(1, round(_STRANGEST_SHARE * flat.shape[1]))
-            strangest = flat.topk(count, dim=1)
-            local.append(strangest.values.mean(1))
-            nll_local.append(nll.flatten(1).gather(1, strangest.indices).mean(1))
+            count = max(1, round(_STRANGEST_SHARE * nll[0].numel()))
+            local.append(nll.flatten(1).topk(count, dim=1).values.mean(1))
+            typicality_local.append(typicality.flatten(1).topk(count, dim=1).values.mean(1))
             cells = functional.adaptive_avg_pool2d(typicality[:, None], _EXTENT_CELLS).flatten(1)
             extent.append(cells.quantile(0.5, dim=1))
             maps.append(typicality.numpy().astype(np.float32))
@@ -756,7 +755,7 @@ def _member_evidence(member: Member, features: Features) -> RawEvidence:
                 whole=whole.typicality.double().numpy(),
                 nll_whole=whole.nll.double().numpy(),
                 local=torch.stack(local, 1).double().numpy(),
-                nll_local=torch.stack(nll_local, 1).double().numpy(),
+                typicality_local=torch.stack(typicality_local, 1).double().numpy(),
                 extent=torch.stack(extent, 1).double().numpy(),
                 maps=tuple(maps),
             )
@@ -769,7 +768,7 @@ def _joined(chunks: Sequence[RawEvidence]) -> RawEvidence:
         whole=np.concatenate([c.whole for c in chunks]),
         nll_whole=np.concatenate([c.nll_whole for c in chunks]),
         local=np.concatenate([c.local for c in chunks]),
-        nll_local=np.concatenate([c.nll_local for c in chunks]),
+        typicality_local=np.concatenate([c.typicality_local for c in chunks]),
         extent=np.concatenate([c.extent for c in chunks]),
         maps=tuple(np.concatenate(maps) for maps in zip(*(c.maps for c in chunks), strict=True)),
     )
@@ -784,7 +783,7 @@ def _gather(held: Sequence[tuple[Tensor, RawEvidence]], parts: int) -> RawEviden
         whole=joined.whole[back],
         nll_whole=joined.nll_whole[back],
         local=joined.local[back],
-        nll_local=joined.nll_local[back],
+        typicality_local=joined.typicality_local[back],
         extent=joined.extent[back],
         maps=tuple(m[back] for m in joined.maps),
     )

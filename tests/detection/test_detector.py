@@ -323,8 +323,8 @@ def test_good_parts_are_judged_by_members_that_have_not_seen_them(
     calibration = detector.calibration_
     assert calibration is not None
     seen = judged(detector, list(good))
-    local_seen = np.mean([r.typicality_local or math.nan for r in seen])
-    local_fresh = np.mean([r.typicality_local or math.nan for r in judged(detector, list(fresh))])
+    local_seen = np.mean([r.nll_local or math.nan for r in seen])
+    local_fresh = np.mean([r.nll_local or math.nan for r in judged(detector, list(fresh))])
     local_held = float(calibration.local.mean())
     assert local_held > local_seen
     spread = float(calibration.local.std()) / math.sqrt(len(fresh))
