@@ -131,9 +131,9 @@ class Record:
         label: Ground truth where the folder tells it: ``good``, a kind of defect, or ``None``.
         reasons: Sentences a person can read, the strongest evidence first.
         nll_global: Negative log-density of the part's pooled statistics, nats.
-        nll_local: Mean over the strangest patches of their negative log-density, nats.
+        nll_local: Mean negative log-density of the patches where it is highest, nats.
         typicality_local: Mean over the patches where it is highest of ``(|z|^2 - D) / 2``, nats: nll less
-            the patch's own local entropy, the z-only statistic. For comparison; no verdict rests on it.
+            the patch's own local entropy, the z-only statistic. For comparison; no threshold rests on it.
         bits_per_dim_global, bits_per_dim_local: nll in bits over its number of dimensions.
         strangeness: The verdict's statistic: the strongest evidence on a calibrated scale
             (``-log10`` of a smoothed tail probability). 2 means one good part in a hundred.

@@ -253,18 +253,17 @@ class Detector:
         hashes: list[str] = []
         features = self._extract(pictures, "features", progress, hashes)
         self.seconds["features"] = time.perf_counter() - started
-        parts = len(features.statistics)
-        if parts < _LEAST_PARTS:
+        parts, different = len(features.statistics), len(set(hashes))
+        if different < _LEAST_PARTS:
+            unread = f" ({len(self.skipped)} could not be read)" if self.skipped else ""
             raise DetectorError(
-                expected=f"at least {_LEAST_PARTS} readable good parts",
-                found=f"{parts}" + (f" ({len(self.skipped)} could not be read)" if self.skipped else ""),
+                expected=f"at least {_LEAST_PARTS} readable, different pictures of good parts",
+                found=f"{different}{unread}",
                 remedy="Give more pictures of good parts; twenty are a fair start, a hundred are good.",
             )
         started = time.perf_counter()
-        folds = min(settings.folds, parts)
-        order = torch.randperm(parts, generator=torch.Generator().manual_seed(settings.seed))
-        fold_of = torch.empty(parts, dtype=torch.long)
-        fold_of[order] = torch.arange(parts) % folds
+        folds = min(settings.folds, different)
+        fold_of = _deal(hashes, folds, settings.seed)
         held: list[tuple[Tensor, RawEvidence]] = []
         members: list[Member] = []
         with _one_thread():
@@ -713,6 +712,17 @@ def _combined(
         "spread": np.min(extent, axis=0),
         "bland": np.max(bland, axis=0),
     }
+
+
+def _deal(hashes: Sequence[str], folds: int, seed: int) -> Tensor:
+    """Deal parts into folds, ``(parts,)`` whole numbers.
+
+    The same picture twice goes into one fold: a member that learned from one copy has seen the other.
+    """
+    different = list(dict.fromkeys(hashes))
+    order = torch.randperm(len(different), generator=torch.Generator().manual_seed(seed)).tolist()
+    fold_of = {different[part]: place % folds for place, part in enumerate(order)}
+    return torch.tensor([fold_of[sha256] for sha256 in hashes])
 
 
 def _evidence(members: Sequence[Member], features: Features) -> RawEvidence:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from detection.conftest import SIZE, SMALL
 from differnet.calibration import CalibrationError
 from differnet.detection import DensitySettings, Detector, DetectorError, DetectorSettings, PatchScale
+from differnet.detection.detector import _deal
 from differnet.evaluation import image_auroc
 from differnet.features import Backbone
 from differnet.images.reading import read_image
@@ -447,3 +448,13 @@ def test_several_scales_and_smallest_pictures(good: list[Pixels], fresh: list[Pi
     assert several.facts()["couplings_kept"].keys() == {"whole", "fine", "coarse", "of"}
     rejected: Inspection = several.inspect(NOISE)
     assert rejected.record.verdict in REJECTED
+
+
+def test_copies_of_a_picture_are_dealt_into_one_fold() -> None:
+    """A member that learned from one copy must not calibrate the other."""
+    names = [f"part {i}" for i in range(20)]
+    hashes = names + names[:5]
+    fold_of = _deal(hashes, 4, seed=3)
+    assert fold_of[:5].tolist() == fold_of[20:].tolist()
+    assert sorted(fold_of[:20].tolist()) == sorted([0, 1, 2, 3] * 5)
+    assert _deal(hashes, 4, seed=4).tolist() != fold_of.tolist()
