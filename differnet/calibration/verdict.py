@@ -73,7 +73,8 @@ def decide(evidence: CalibratedEvidence, thresholds: Thresholds) -> tuple[Verdic
     if evidence.quality_flags:
         return Verdict.OOD, tuple(_FLAG_REASONS.get(flag, flag) for flag in evidence.quality_flags)
     strange = evidence.strangeness >= thresholds.review
-    if strange and evidence.spread >= thresholds.ood:
+    rejected = evidence.strangeness >= thresholds.defect
+    if rejected and evidence.spread >= thresholds.ood:
         return Verdict.OOD, (
             "nearly the whole picture is unlike the good parts: another product, view, light or focus",
             *_reasons(evidence),
@@ -83,7 +84,7 @@ def decide(evidence: CalibratedEvidence, thresholds: Thresholds) -> tuple[Verdic
             "the picture is too probable to be a real part: its patches vary less than any good part's",
             *_reasons(evidence),
         )
-    if evidence.strangeness >= thresholds.defect:
+    if rejected:
         return Verdict.DEFECT, _reasons(evidence)
     if strange:
         return Verdict.REVIEW, _reasons(evidence)

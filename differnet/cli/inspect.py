@@ -152,11 +152,8 @@ def _expand_folder(shown: Terminal, folder: Path, layout: str) -> list[Wanted]:
 
 
 def _for_inspection(dataset: Dataset) -> list[Wanted]:
-    # A plain folder names no training parts; which ones were would be a guess.
-    explicit = dataset.layout != "folder"
-    return [
-        Wanted(part.path, part.label) for part in dataset.parts if not (explicit and part.split == "train")
-    ]
+    # The split is the same whenever the folder is read, so these are the parts that training takes.
+    return [Wanted(part.path, part.label) for part in dataset.parts if part.split != "train"]
 
 
 def _unlabelled(folder: Path, paths: Sequence[Path]) -> list[Wanted]:

@@ -178,13 +178,16 @@ def warn_of_few_parts(shown: Terminal, settings: DetectorSettings, facts: dict[s
     from differnet.evaluation.intervals import percent
 
     calibration = facts["calibration"]
-    asked = settings.alpha_defect
-    if calibration["alpha_defect"] > asked:
-        needed = math.ceil(1 / asked) - 1
-        shown.warn(
-            f"{calibration['parts']:,} good parts cannot promise that at most {percent(asked)} of good parts "
-            f"are rejected, only {percent(calibration['alpha_defect'])}; that takes {needed:,} good parts."
-        )
+    for asked, given, what in (
+        (settings.alpha_review, calibration["alpha_review"], "go to review"),
+        (settings.alpha_defect, calibration["alpha_defect"], "are rejected"),
+    ):
+        if given > asked:
+            needed = math.ceil(1 / asked) - 1
+            shown.warn(
+                f"{calibration['parts']:,} good parts cannot promise that at most {percent(asked)} of good "
+                f"parts {what}, only {percent(given)}; that takes {needed:,} good parts."
+            )
 
 
 def choose_product(dataset: Dataset, product: str) -> Dataset:

@@ -38,6 +38,7 @@ from differnet.detection.densities import (
 from differnet.detection.detector import Calibration, Detector, DetectorSettings, Member
 from differnet.detection.statistics import PatchScale
 from differnet.features import Backbone, Preprocessing, Weights, choose_device, sha256_of
+from differnet.flows import Flow, UnhealthyFlow, audit
 from differnet.images.reading import ReadingRule
 from differnet.records import DiffernetError
 
@@ -48,6 +49,7 @@ _FILES = ("backbone.safetensors", "densities.safetensors", "calibration.safetens
 _LARGEST_MANIFEST = 1 << 20
 _LARGEST_HEADER = 1 << 22
 _GOLDEN_PICTURES = 3
+_HEALTH_SAMPLES = 64
 # float32 sums in another order, on another processor, move an nll of some hundred nats by about
 # 1e-5 of its size.
 _GOLDEN_TOLERANCE = 1e-3
@@ -432,6 +434,20 @@ def _self_test(detector: Detector, golden: _Golden) -> None:
                 f"the golden pictures' figures of {name} to {_GOLDEN_TOLERANCE:g}",
                 f"a difference of {difference:.3g} nats",
             )
+    for i, member in enumerate(detector.members_):
+        flows: list[Flow] = [member.part.flow, *(p.flow for p in member.patches)]
+        for flow in flows:
+            _require_health(flow, f"of member {i}", golden.seed)
+
+
+def _require_health(flow: Flow, name: str, seed: int) -> None:
+    """Raise unless a flow still inverts, on its own samples and a hundred times as far out."""
+    generator = torch.Generator().manual_seed(seed)
+    context = torch.zeros(_HEALTH_SAMPLES, flow.context_features) if flow.context_features else None
+    try:
+        audit(flow, flow.sample((_HEALTH_SAMPLES,), context, generator=generator), context)
+    except UnhealthyFlow as error:
+        raise _wrong(f"a healthy flow {name}", error.found) from error
 
 
 def _golden_figures(detector: Detector, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -171,6 +171,12 @@ class RawEvidence:
     extent: NDArray[np.float64]
     maps: tuple[NDArray[np.float32], ...]
 
+    def is_finite(self, index: int) -> bool:
+        """Whether everything that is known of one part is a finite number."""
+        figures: list[NDArray[Any]] = [self.whole, self.nll_whole, self.local, self.typicality_local]
+        figures += [self.extent, *self.maps]
+        return all(bool(np.isfinite(f[index]).all()) for f in figures)
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -609,6 +615,9 @@ class _Judge:
         one = slice(index, index + 1)
         strange = self._strangeness(raw.whole[one], raw.local[one], raw.extent[one])
         figures = {name: float(values[0]) for name, values in strange.items()}
+        if not raw.is_finite(index):
+            # Minus infinity would look like the most usual part of all.
+            figures = dict.fromkeys(figures, math.nan)
         total = float(np.maximum(figures["whole"], figures["local"]))
         evidence = CalibratedEvidence(
             whole=figures["whole"],

@@ -44,8 +44,8 @@ CLOSEUP_SIDE = 320
 JPEG_QUALITY = 88
 """Chosen so that a 512 px preview stays near 60 kB without visible blocks on metal textures."""
 
-LARGEST_HEAT_MAP = 64 * 2**20
-"""Bytes that a stored heat map may unpack to: one of 4096 x 4096 float32."""
+LARGEST_HEAT_MAP = 4 * 100_000_000 + 2**20
+"""Bytes that a stored heat map may unpack to: float32 over the largest picture that is read, 100 Mpx."""
 
 DEFAULT_HEAT_SCALE = (3.0, 12.0)
 """Colour scale in standard deviations while a run has nothing to derive one from: good patches
@@ -69,7 +69,7 @@ class CalibrationFacts:
     """What the thresholds of a run rest on.
 
     Attributes:
-        parts: Good parts that calibrated the verdict; none of them was trained on.
+        parts: Good parts that calibrated the verdict, each judged by what had not been trained on it.
         alpha_review, alpha_defect: Share of good parts that T1 and T2 are allowed to flag.
         smallest_alpha: ``1 / (parts + 1)``; no smaller share can be promised.
         interval_defect: 90 % interval of the share of good parts that this one calibration set

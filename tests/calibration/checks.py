@@ -158,7 +158,8 @@ def verdicts_follow_the_table() -> None:
         ({"whole": LIMITS.defect}, Verdict.DEFECT),
         ({"local": math.nextafter(LIMITS.defect, 0)}, Verdict.REVIEW),
         ({"local": 50.0, "spread": math.nextafter(LIMITS.ood, 0)}, Verdict.DEFECT),
-        (strange | {"local": LIMITS.review}, Verdict.OOD),
+        (strange | {"local": LIMITS.review}, Verdict.REVIEW),
+        (strange | {"local": LIMITS.defect}, Verdict.OOD),
         (strange | {"whole": 99.0}, Verdict.OOD),
         # Most of the picture is odd, yet neither evidence is: within the promised rate it passes.
         (strange, Verdict.PASS),

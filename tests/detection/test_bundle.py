@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 import json
 import os
@@ -537,3 +538,14 @@ def test_only_the_reader_of_verified_weights_can_unpickle() -> None:
     }
     assert guilty == {"features/weights.py": {"torch.load"}}
     assert "weights_only=True" in (package / "features/weights.py").read_text(encoding="utf-8")
+
+
+def test_a_flow_that_no_longer_inverts_is_refused(detector: Detector) -> None:
+    """The self-test asks every flow for its round trip, not only for its golden figures."""
+    damaged = copy.deepcopy(detector.members_[0].part.flow)
+    bundle._require_health(damaged, "of member 0", seed=0)
+    for buffer in damaged.buffers():
+        if buffer.ndim == 2 and buffer.is_floating_point():
+            buffer.mul_(1.5)
+    with pytest.raises(BundleError, match="healthy flow of member 0"):
+        bundle._require_health(damaged, "of member 0", seed=0)

@@ -358,10 +358,10 @@ def test_fewer_than_four_parts_are_refused(good: list[Pixels], files: Files) -> 
         Detector(QUICK).fit(paths)
 
 
-def test_identical_good_parts_do_not_break_anything(good: list[Pixels]) -> None:
-    same = Detector(QUICK).fit([good[0]] * 6).calibrate()
-    assert same.inspect(good[0]).record.verdict is Verdict.PASS
-    assert same.inspect(good[1]).record.verdict in REJECTED
+def test_copies_of_one_picture_are_not_many_parts(good: list[Pixels]) -> None:
+    """Six copies of a part say nothing of how parts vary: no promise can rest on them."""
+    with pytest.raises(DetectorError, match="4 readable, different pictures of good parts; found 1"):
+        Detector(QUICK).fit([good[0]] * 6)
 
 
 def test_steps_out_of_order_are_errors(good: list[Pixels]) -> None:
