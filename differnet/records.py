@@ -138,7 +138,8 @@ class Record:
         strangeness: The verdict's statistic: the strongest evidence on a calibrated scale
             (``-log10`` of a smoothed tail probability). 2 means one good part in a hundred.
         p_value: Conformal p-value of ``strangeness`` among good calibration parts.
-        p_value_global, p_value_local, p_value_ood: The same for each evidence alone.
+        p_value_global, p_value_local, p_value_ood: The same for each evidence alone: typicality of the
+            whole, nll of the patches, typicality of the picture's median cell.
         t_review, t_defect: The two thresholds on ``strangeness`` (T1, T2) in force.
         heat_map_path: Relative to the run's folder.
     """

@@ -9,7 +9,8 @@ from differnet.records import Verdict
 
 # A wrong input is strange nearly everywhere, a defect only where it is. The strangeness of the
 # median cell of a coarse grid therefore tells the two apart. 6 on its scale is one good part in a
-# million: OOD is said of what no good part comes near, everything less is the part's own fault.
+# million by the extrapolated exponential tail, not by counting: OOD is said of what no good part
+# comes near, everything less is the part's own fault.
 OOD_STRANGENESS = 6.0
 
 

@@ -1,8 +1,9 @@
 """The two densities of a good part: of the whole, and of its patches given the whole.
 
 Both are Real NVPs whose first layers whiten a shrinkage Gaussian and whose couplings start as the
-identity. Couplings stay only where they raise the likelihood of good parts that they were not
-trained on; otherwise the density is exactly its Gaussian.
+identity. Local couplings stay only where they raise the likelihood of good parts they were not
+trained on, global ones where a trial on held-out parts did (they are then trained on all parts);
+otherwise the density is exactly its Gaussian.
 """
 
 from __future__ import annotations
