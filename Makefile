@@ -26,17 +26,20 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH_VERSION ?= $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCHVISION_VERSION ?= $(shell sed -n 's/^torchvision==//p' constraints.txt)
+# Compared with in reports/flows.md. Without their own dependencies, of which nothing else here has any use.
+NFLOWS_VERSION := 0.14
+NORMFLOWS_VERSION := 1.7.3
 # One stamp a kind of torch, so that changing TORCH installs again.
 STAMP := $(VENV)/.installed-$(TORCH)-$(TORCH_VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format benchmark reports clean environment
+.PHONY: help demo test lint format benchmark reports flow-reports clean environment
 
 help:  ## this list
 	@echo "differnet: anomaly detection on normalizing flows, with verdicts whose error rate is stated"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 	@echo
 	@echo "  PYTHON=python3.12 chooses the interpreter, TORCH=cpu the small builds of torch (see Makefile)."
 
@@ -66,6 +69,10 @@ benchmark: environment  ## accuracy under the protocol: make benchmark DATA=fold
 
 reports: environment  ## rebuild reports/accuracy.md: three seeds a product, about 20 minutes on two cores
 	@$(BIN)/python benchmarks/accuracy.py
+
+flow-reports: environment  ## rebuild reports/flows.md: every family, and three other libraries beside it, about an hour
+	@$(PIP) install --no-deps nflows==$(NFLOWS_VERSION) normflows==$(NORMFLOWS_VERSION)
+	@$(BIN)/python benchmarks/flows_report.py
 
 clean:  ## remove .venv, caches and the demonstration
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -42,7 +42,7 @@ from differnet.flows import Flow, UnhealthyFlow, audit
 from differnet.images.reading import ReadingRule
 from differnet.records import DiffernetError
 
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
 _MANIFEST = "manifest.json"
 _FILES = ("backbone.safetensors", "densities.safetensors", "calibration.safetensors")
 # A manifest is a few kilobytes; a larger one is an attack or an accident.
@@ -135,7 +135,7 @@ class _Provenance(_Strict):
 
 
 class _Manifest(_Strict):
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     model_id: str
     preprocessing: _Input
     reading: dict[str, Any]

@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from differnet.flows.networks import ContextLinear, smooth_bound
 from differnet.flows.transform import FlowError, Transform
 
 
@@ -87,6 +88,49 @@ class ElementwiseAffine(Transform):
         return z * self.scale + self.shift, self.scale.log().sum().expand(z.shape[:-1])
 
 
+class Scaling(Transform):
+    """NICE's last layer: a learned scale for every feature, the only layer of NICE that changes volume.
+
+    With ``s = smooth_bound(bias + weight context)``: forward ``z = x * exp(s)``, ``log_det = sum s``; inverse
+    ``x = z * exp(-s)``, ``log_det = -sum s``. Starts as the identity.
+
+    Args:
+        features: Width of the vectors.
+        context_features: Width of the context; the scale is a linear function of it.
+        scale_bound: Bound on ``|s|``: 5 leaves scales from 0.007 to 148.
+
+    Raises:
+        FlowError: The bound is not positive.
+
+    Source: Dinh, Krueger, Bengio 2015, "NICE: Non-linear independent components estimation", section 3.3.
+    """
+
+    def __init__(self, features: int, context_features: int = 0, *, scale_bound: float = 5.0) -> None:
+        super().__init__(features, context_features)
+        if not scale_bound > 0:
+            raise FlowError(
+                expected="a positive scale_bound", found=f"{scale_bound=}", remedy="Use the default."
+            )
+        self.scale_bound = scale_bound
+        # With no context the linear layer has no weights: its bias is the scale.
+        self.log_scale = ContextLinear(context_features, features)
+
+    def _scale(self, context: Tensor | None) -> Tensor:
+        return smooth_bound(self.log_scale(context), self.scale_bound)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return ``x * exp(s)`` and ``sum s``."""
+        self.check(x, context)
+        scale = self._scale(context)
+        return x * scale.exp(), scale.sum(-1).expand(x.shape[:-1])
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return ``z * exp(-s)`` and ``-sum s``."""
+        self.check(z, context)
+        scale = self._scale(context)
+        return z * (-scale).exp(), -scale.sum(-1).expand(z.shape[:-1])
+
+
 class Leading(Transform):
     """Apply a transform to the first features and pass the others through.
 
@@ -110,6 +154,11 @@ class Leading(Transform):
                 remedy="Give the width of the whole vectors.",
             )
         self.transform = transform
+
+    def start_from(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Let ``f`` start from the leading features of ``x``."""
+        self.check(x, context)
+        self.transform.start_from(x[..., : self.transform.features], context)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return ``(f(x_1..k), x_k+1..D)`` and the log-determinant of ``f``."""

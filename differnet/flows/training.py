@@ -1,23 +1,42 @@
-"""Maximum-likelihood training of a flow on smoothed vectors."""
+"""Training of a flow: maximum likelihood on vectors, reverse KL on an energy."""
 
 from __future__ import annotations
 
+import copy
+import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from differnet.flows.density import Flow
+from differnet.flows.density import Density, Flow
 from differnet.flows.transform import FlowError
+
+AnyDensity = TypeVar("AnyDensity", bound=Density)
+AnyFlow = TypeVar("AnyFlow", bound=Flow)
+
+Objective = Callable[[Any, Tensor, Tensor | None, torch.Generator], Tensor]
+"""What training makes small: from the flow, a batch and its context to the loss of each vector, ``(n,)``.
+
+The generator is the only source of randomness that an objective may use.
+"""
+
+Energy = Callable[[Tensor], Tensor]
+"""From ``(n, features)`` vectors to minus the logarithm of a density, up to a constant, ``(n,)``."""
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How a flow is trained. The number of steps is fixed beforehand: nothing is picked afterwards.
+    """How a flow is trained.
+
+    The number of steps is fixed beforehand and nothing is picked afterwards, unless vectors are held out
+    for that.
 
     Attributes:
-        steps: Optimiser steps.
+        steps: Optimiser steps; with vectors held out, at most.
         batch: Vectors a step.
         learning_rate: Peak of the one-cycle schedule.
         weight_decay: Of AdamW, on weights and biases alike.
@@ -25,6 +44,8 @@ class TrainingPlan:
             that names a training part exactly would let the flow remember that part.
         context_dropout: Share of vectors whose context is replaced by zeros.
         seed: Of batches and noise.
+        check_every: Steps between two looks at held-out vectors.
+        patience: Looks without a better held-out loss after which training stops.
 
     Raises:
         FlowError: A number is outside its range.
@@ -37,39 +58,89 @@ class TrainingPlan:
     context_noise: float = 0.0
     context_dropout: float = 0.0
     seed: int = 0
+    check_every: int = 100
+    patience: int = 10
 
     def __post_init__(self) -> None:
         sound = self.steps >= 0 and self.batch >= 1 and self.learning_rate > 0 and self.weight_decay >= 0
-        if not sound or not self.context_noise >= 0 or not 0 <= self.context_dropout <= 1:
+        sound = sound and self.context_noise >= 0 and 0 <= self.context_dropout <= 1
+        if not sound or min(self.check_every, self.patience) < 1:
             raise FlowError(
-                expected="steps >= 0, batch >= 1, a positive rate, noise >= 0, a dropout in [0, 1]",
+                expected=(
+                    "steps >= 0, a positive batch, rate, check_every and patience, noise >= 0, "
+                    "a dropout in [0, 1]"
+                ),
                 found=f"{self}",
                 remedy="Start from TrainingPlan() and change one number.",
             )
 
 
+@dataclass(frozen=True)
+class HeldOutCheck:
+    """One look at held-out vectors.
+
+    Attributes:
+        step: Steps taken so far.
+        loss: Mean held-out loss, nats a vector: the nll, or what the objective says.
+        best: Whether it is the smallest so far.
+    """
+
+    step: int
+    loss: float
+    best: bool
+
+
+def negative_log_likelihood(
+    flow: Density, x: Tensor, context: Tensor | None, generator: torch.Generator
+) -> Tensor:
+    """Return ``-log p(x | context)``, the objective of maximum likelihood.
+
+    Raises:
+        FlowError: The density is none that can be evaluated.
+    """
+    if not isinstance(flow, Flow):
+        raise FlowError(
+            expected="a flow with a log-density",
+            found=f"{type(flow).__name__}",
+            remedy="Pass an objective that it has, such as augmented_bound().",
+        )
+    return -flow.log_prob(x, context)
+
+
 def fit_maximum_likelihood(
-    flow: Flow,
+    flow: AnyDensity,
     vectors: Tensor,
     context: Tensor | None = None,
     *,
     noise: Tensor | float = 0.0,
     plan: TrainingPlan | None = None,
+    objective: Objective = negative_log_likelihood,
+    held_out: tuple[Tensor, Tensor | None] | None = None,
     progress: Callable[[int, float], None] | None = None,
-) -> Flow:
+    on_check: Callable[[HeldOutCheck], None] | None = None,
+) -> AnyDensity:
     """Train ``flow`` in place by maximum likelihood on ``vectors + noise * standard normal``.
 
     Adding noise is maximum likelihood on the data's density convolved with the noise: the smoothed
     density that detects (a plain fit spends its likelihood on directions that tell good parts
     apart, not good from bad).
 
+    With ``held_out``, the mean held-out loss is measured every ``plan.check_every`` steps. Training stops
+    when it has not improved ``plan.patience`` times, and the weights of the best look are kept.
+
     Args:
-        flow: Its parameters are changed; its buffers are not.
+        flow: Its parameters are changed; its buffers are only by a data-dependent start
+            (`Transform.start_from`).
         vectors: ``(n, features)``.
         context: ``(n, context_features)``, or ``None`` for an unconditional flow.
         noise: Standard deviation of the smoothing, a number or one a feature.
-        plan: Steps, batch, rates and seed.
-        progress: Called with (step, mean nll of that batch) after every step.
+        plan: Steps, batch, rates, patience and seed.
+        objective: What is made small; by default the negative log-likelihood. `flow_matching`,
+            `regularised_nll` and `augmented_bound` make others.
+        held_out: Vectors and their context (or ``None``) that are not trained on; neither noise nor
+            blur is added to them.
+        progress: Called with (step, mean loss of that batch) after every step.
+        on_check: Called after every look at the held-out vectors.
 
     Returns:
         The same flow, in evaluation mode.
@@ -90,10 +161,108 @@ def fit_maximum_likelihood(
     """
     plan = plan or TrainingPlan()
     _check_material(flow, vectors, context, noise)
+    if held_out is not None:
+        _check_material(flow, *held_out, 0.0)
+    generator = torch.Generator(device="cpu").manual_seed(plan.seed)
+
+    def loss_of_batch(step: int) -> Tensor:
+        index = torch.randint(len(vectors), (plan.batch,), generator=generator)
+        x = vectors[index]
+        x = x + noise * torch.randn(x.shape, generator=generator).to(x)
+        given = None if context is None else _blurred(context[index], plan, generator)
+        if step == 0:
+            flow.start_from(x, given)
+        return objective(flow, x, given, generator).mean()
+
+    look = None
+    if held_out is not None:
+        look = functools.partial(_mean_loss, flow, *held_out, objective, plan)
+    _descend(flow, loss_of_batch, plan, progress, look, on_check)
+    return flow
+
+
+def fit_reverse_kl(
+    flow: AnyFlow,
+    energy: Energy,
+    context: Tensor | None = None,
+    *,
+    plan: TrainingPlan | None = None,
+    warm_up: float = 0.5,
+    progress: Callable[[int, float], None] | None = None,
+) -> AnyFlow:
+    """Train ``flow`` in place to have the density ``exp(-energy(x)) / Z``, of which only the energy is known.
+
+    Makes ``E_{x ~ flow}[log p_flow(x) + energy(x)]`` small, which is ``KL(flow || target) - log Z``; with a
+    normalised energy (``Z = 1``) the loss is the divergence itself. Samples must be cheap and
+    differentiable: use flows with a fast inverse (`planar` and `radial` with ``fast_sampling=True``, `iaf`,
+    `real_nvp`).
+
+    Reverse KL leaves out modes that the flow does not find early. The energy is therefore heated at the
+    beginning: it is multiplied by a number that grows from 0.01 to 1 over the first share ``warm_up`` of
+    the steps.
+
+    Args:
+        flow: Its parameters are changed.
+        energy: See `Energy`; differentiable.
+        context: One context for all samples, ``(context_features,)``, or ``None``.
+        plan: Steps, samples a step (``batch``), rates and seed.
+        warm_up: Share of the steps in which the energy is heated, in [0, 1].
+        progress: Called with (step, mean loss of that batch) after every step.
+
+    Returns:
+        The same flow, in evaluation mode.
+
+    Raises:
+        FlowError: An energy of the wrong shape, a share outside [0, 1], or a loss that stopped being finite.
+
+    Example:
+        >>> import torch
+        >>> from differnet.flows import TrainingPlan, fit_reverse_kl, planar
+        >>> flow = planar(1, layers=4, fast_sampling=True)
+        >>> shifted = lambda x: 0.5 * (x - 2).square().sum(-1)
+        >>> flow = fit_reverse_kl(flow, shifted, plan=TrainingPlan(steps=300, batch=128, learning_rate=2e-2))
+        >>> mean = flow.sample((2000,), generator=torch.Generator().manual_seed(0)).mean()
+        >>> bool(abs(mean - 2) < 0.2)
+        True
+
+    Source: Rezende, Mohamed 2015, "Variational inference with normalizing flows", eq. 15 and section 6.1.
+    """
+    plan = plan or TrainingPlan()
+    if not 0 <= warm_up <= 1:
+        raise FlowError(
+            expected="a warm_up between 0 and 1", found=f"{warm_up=}", remedy="Use the default, 0.5."
+        )
+    generator = torch.Generator(device="cpu").manual_seed(plan.seed)
+    heated = max(warm_up * plan.steps, 1.0)
+
+    def loss_of_batch(step: int) -> Tensor:
+        x, log_prob = flow.rsample_and_log_prob((plan.batch,), context, generator=generator)
+        cold = energy(x)
+        if cold.shape != log_prob.shape:
+            raise FlowError(
+                expected=f"an energy for each of {plan.batch} vectors",
+                found=f"a tensor of shape {tuple(cold.shape)}",
+                remedy="Sum the energy over the last axis.",
+            )
+        return (log_prob + min(1.0, 0.01 + step / heated) * cold).mean()
+
+    _descend(flow, loss_of_batch, plan, progress)
+    return flow
+
+
+def _descend(
+    flow: nn.Module,
+    loss_of_batch: Callable[[int], Tensor],
+    plan: TrainingPlan,
+    progress: Callable[[int, float], None] | None = None,
+    held_out_loss: Callable[[], float] | None = None,
+    on_check: Callable[[HeldOutCheck], None] | None = None,
+) -> None:
+    """Take the plan's steps; end in evaluation mode, with the best weights where they are known."""
+    flow.eval()
     parameters = [p for p in flow.parameters() if p.requires_grad]
     if not parameters:
-        return flow.eval()
-    generator = torch.Generator(device="cpu").manual_seed(plan.seed)
+        return
     optimiser = torch.optim.AdamW(
         parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
     )
@@ -104,13 +273,10 @@ def fit_maximum_likelihood(
         # A warm-up of exactly one step has no length for torch, which then divides by zero.
         pct_start=0.05 if plan.steps != 20 else 0.1,
     )
-    flow.train()
+    best, best_state, since = math.inf, None, 0
     for step in range(plan.steps):
-        index = torch.randint(len(vectors), (plan.batch,), generator=generator)
-        x = vectors[index]
-        x = x + noise * torch.randn(x.shape, generator=generator).to(x)
-        given = None if context is None else _blurred(context[index], plan, generator)
-        loss = -flow.log_prob(x, given).mean()
+        flow.train()
+        loss = loss_of_batch(step)
         if not bool(torch.isfinite(loss)):
             raise _diverged(step, plan)
         optimiser.zero_grad(set_to_none=True)
@@ -121,9 +287,39 @@ def fit_maximum_likelihood(
         schedule.step()
         if progress is not None:
             progress(step, float(loss.detach()))
+        if held_out_loss is None or ((step + 1) % plan.check_every and step + 1 < plan.steps):
+            continue
+        flow.eval()
+        now = held_out_loss()
+        better = now < best
+        if on_check is not None:
+            on_check(HeldOutCheck(step + 1, now, better))
+        if better:
+            best, best_state, since = now, copy.deepcopy(flow.state_dict()), 0
+        else:
+            since += 1
+        if since >= plan.patience:
+            break
+    flow.eval()
+    if best_state is not None:
+        flow.load_state_dict(best_state)
     if not all(bool(torch.isfinite(p).all()) for p in parameters):
         raise _diverged(plan.steps, plan)
-    return flow.eval()
+
+
+def _mean_loss(
+    flow: Density, vectors: Tensor, context: Tensor | None, objective: Objective, plan: TrainingPlan
+) -> float:
+    # Always the same randomness: two looks differ by the weights alone.
+    generator = torch.Generator(device="cpu").manual_seed(plan.seed)
+    total = 0.0
+    size = max(plan.batch, 4096)
+    with torch.no_grad():
+        for start in range(0, len(vectors), size):
+            given = None if context is None else context[start : start + size]
+            loss = objective(flow, vectors[start : start + size], given, generator)
+            total += float(loss.double().sum())
+    return total / len(vectors)
 
 
 def _diverged(step: int, plan: TrainingPlan) -> FlowError:
@@ -134,7 +330,7 @@ def _diverged(step: int, plan: TrainingPlan) -> FlowError:
     )
 
 
-def _check_material(flow: Flow, vectors: Tensor, context: Tensor | None, noise: Tensor | float) -> None:
+def _check_material(flow: Density, vectors: Tensor, context: Tensor | None, noise: Tensor | float) -> None:
     given = [vectors] if context is None else [vectors, context]
     finite = all(bool(torch.isfinite(t).all()) for t in given)
     if vectors.dim() != 2 or len(vectors) == 0 or not finite:
@@ -149,7 +345,7 @@ def _check_material(flow: Flow, vectors: Tensor, context: Tensor | None, noise: 
             found=f"a context of shape {tuple(context.shape)}",
             remedy="Expand a shared context to (n, context_features).",
         )
-    flow.transform.check(vectors, context)
+    flow.check(vectors, context)
     spread = torch.as_tensor(noise)
     if spread.shape not in ((), (flow.features,)) or not bool(((spread >= 0) & spread.isfinite()).all()):
         raise FlowError(

@@ -5,6 +5,9 @@
 
 ``log_det`` is ``log |det J|`` of the direction taken, one number a sample, so that the two of a
 round trip sum to zero.
+
+A call never changes a transform. What has to look at data before it is trained (Glow's actnorm) does
+so in `Transform.start_from`, which training calls once.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from differnet.records import DiffernetError
@@ -57,6 +61,24 @@ class Transform(nn.Module, abc.ABC):
     @abc.abstractmethod
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map latent to data; return ``x`` and ``log |det dx/dz|``."""
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map latent to data, the log-determinant left out: what sampling needs.
+
+        The same ``x`` as `inverse` gives, cheaper where the log-determinant has a price of its own.
+        """
+        return self.inverse(z, context)[0]
+
+    def start_from(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Choose starting weights by looking at data; most transforms have nothing to choose.
+
+        Called once, before the first step of training. A transform that is made of others passes on
+        what reaches each of them.
+
+        Args:
+            x: A first batch, ``(n, features)``.
+            context: Of the same call.
+        """
 
     def check(self, values: Tensor, context: Tensor | None) -> None:
         """Check that ``values`` and ``context`` fit this transform.
@@ -150,6 +172,22 @@ class Compose(Transform):
             log_det = log_det + step
         return x, log_det
 
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return ``f_1^-1(... f_n^-1(z))``."""
+        self.check(z, context)
+        for transform in reversed(self._chain()):
+            z = transform.decode(z, context if transform.context_features else None)
+        return z
+
+    def start_from(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Let every transform start from what the ones before it make of ``x``."""
+        self.check(x, context)
+        with torch.no_grad():
+            for transform in self._chain():
+                given = context if transform.context_features else None
+                transform.start_from(x, given)
+                x, _ = transform(x, given)
+
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return ``f_1^-1(... f_n^-1(z))`` and the sum of the log-determinants."""
         self.check(z, context)
@@ -181,6 +219,10 @@ class Inverse(Transform):
     def __init__(self, transform: Transform) -> None:
         super().__init__(transform.features, transform.context_features)
         self.transform = transform
+
+    def start_from(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Let ``f`` start from ``x`` as if it were its own data: its latents are not known beforehand."""
+        self.transform.start_from(x, context)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return ``f^-1(x)`` and its log-determinant."""

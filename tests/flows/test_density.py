@@ -17,8 +17,9 @@ from differnet.flows import (
     real_nvp,
     shrinkage_whitening,
 )
+from flows.cases import BY_NAME
 from flows.checks import EXACT, FLOW_CHECKS, agree, covariance_of, random_flow, some_context
-from flows.registry import BY_NAME, normal
+from flows.registry import normal
 
 
 @pytest.mark.parametrize("check", FLOW_CHECKS)

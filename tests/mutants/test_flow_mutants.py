@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 
 import pytest
-from flows.checks import FLOW_CHECKS, TRANSFORM_CHECKS
-from flows.registry import BY_NAME
+from flows.cases import BY_NAME
+from flows.checks import FLOW_CHECKS, TRAINING_CHECKS, TRANSFORM_CHECKS
+from flows.continuous_checks import CONTINUOUS_CHECKS
+from flows.image_checks import IMAGE_CHECKS
 
-from mutants.faults import CASES, FAULTS, Check, Fault
+import differnet.flows
+from differnet.flows import Transform
+from mutants.continuous_faults import CONTINUOUS_FAULTS
+from mutants.density_faults import DENSITY_FAULTS
+from mutants.discrete_faults import DISCRETE_FAULTS
+from mutants.faults import CASES, GENERAL_FAULTS, Check, Fault, transform_checks
+from mutants.image_faults import IMAGE_FAULTS
+
+FAULTS = (*GENERAL_FAULTS, *DISCRETE_FAULTS, *DENSITY_FAULTS, *CONTINUOUS_FAULTS, *IMAGE_FAULTS)
 
 
 def verdicts(checks: dict[str, Check]) -> dict[str, str]:
@@ -44,15 +55,36 @@ def test_fault_is_caught(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_true_code_passes_what_the_mutants_fail() -> None:
-    """Otherwise 'caught' would mean nothing. The training checks are run by tests/flows."""
-    for names in CASES.values():
-        for case in names:
-            for check in TRANSFORM_CHECKS.values():
-                check(BY_NAME[case])
-    for name in ("evidence_is_log_prob", "whitening_is_the_gaussian", "shrinkage_is_ledoit_wolf"):
-        FLOW_CHECKS[name]()
+    """Otherwise 'caught' would mean nothing.
+
+    Every check of a fault is one of the named checks, all of which tests/flows runs on the true code. The
+    properties are run again here, over the very cases that the faults are planted in.
+    """
+    named = TRANSFORM_CHECKS | FLOW_CHECKS | TRAINING_CHECKS | CONTINUOUS_CHECKS | IMAGE_CHECKS
+    assert {name for fault in FAULTS for name in fault.checks} <= set(named)
+    for kind in CASES:
+        for name, check in transform_checks(kind).items():
+            check()
+            assert name in TRANSFORM_CHECKS
+
+
+def test_every_fault_is_looked_for_by_its_own_check() -> None:
+    assert [fault.name for fault in FAULTS if fault.by not in fault.checks] == []
+
+
+def test_every_exported_transform_has_faults() -> None:
+    exported = [getattr(differnet.flows, name) for name in differnet.flows.__all__]
+    transforms = {
+        item
+        for item in exported
+        if inspect.isclass(item) and issubclass(item, Transform) and not inspect.isabstract(item)
+    }
+    assert transforms == set(CASES)
+    for kind, cases in CASES.items():
+        built = [module for case in cases for module in BY_NAME[case].build().modules()]
+        assert any(type(module) is kind for module in built), f"no case of {kind.__name__} has one"
 
 
 def test_faults_have_names_of_their_own() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
-    assert len(FAULTS) >= 90
+    assert len(FAULTS) >= 300
