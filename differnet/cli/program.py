@@ -11,7 +11,7 @@ from rich.traceback import Traceback
 from typer.core import TyperGroup
 
 from differnet import __version__
-from differnet.cli import browse, data, demo, doctor, evaluate, inspect, train
+from differnet.cli import browse, data, demo, doctor, evaluate, flows, inspect, train
 from differnet.cli.exits import EXIT_CODES_HELP, ExitCode, exit_code_of, explained
 from differnet.cli.terminal import open_terminal, terminal
 from differnet.records import DiffernetError
@@ -111,6 +111,7 @@ app.command("train")(train.train)
 app.command("inspect")(inspect.inspect)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(evaluate.benchmark)
+app.add_typer(flows.app, name="flows")
 app.command("report")(browse.report)
 app.command("dashboard")(browse.dashboard)
 app.command("doctor")(doctor.doctor)

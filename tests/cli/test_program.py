@@ -13,7 +13,18 @@ from differnet.cli.program import SWITCHES, switches_first
 
 Invoke = Callable[..., Result]
 
-COMMANDS = ("demo", "data", "train", "inspect", "evaluate", "benchmark", "report", "dashboard", "doctor")
+COMMANDS = (
+    "demo",
+    "data",
+    "train",
+    "inspect",
+    "evaluate",
+    "benchmark",
+    "flows",
+    "report",
+    "dashboard",
+    "doctor",
+)
 
 
 def process(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -29,7 +40,7 @@ def test_help_names_every_command_and_the_exit_codes(invoke: Invoke) -> None:
     assert "quarantined" in shown.stdout or "could not be used" in shown.stdout
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "data scan"])
+@pytest.mark.parametrize("command", [*COMMANDS, "data scan", "flows fit", "flows score", "flows sample"])
 def test_every_command_explains_itself(invoke: Invoke, command: str) -> None:
     shown = invoke(*command.split(), "--help")
     assert shown.exit_code == 0

@@ -93,7 +93,7 @@ def test_no_byte_may_change(folder: Path, name: str) -> None:
         lambda tree: tree.update(schema=2),
         lambda tree: tree["choice"].update(family="os.system"),
         lambda tree: tree["choice"].update(family="maf"),
-        lambda tree: tree["choice"].update(hidden=4096, layers=64),
+        lambda tree: tree["choice"].update(layers=65),
         lambda tree: tree["choice"].update(hidden=16),
         lambda tree: tree["choice"].update(seed=-1),
         lambda tree: tree["columns"].pop(),
@@ -108,6 +108,13 @@ def test_no_byte_may_change(folder: Path, name: str) -> None:
 def test_a_manifest_that_does_not_fit_is_refused(folder: Path, change: Change) -> None:
     resealed(folder, change)
     with pytest.raises(FlowFolderError):
+        load_table_density(folder)
+
+
+def test_no_flow_is_built_that_its_file_cannot_fill(folder: Path) -> None:
+    # It would take 4 GB, which a manifest of a kilobyte must not be able to ask for.
+    resealed(folder, lambda tree: tree["choice"].update(hidden=4096, layers=64))
+    with pytest.raises(FlowFolderError, match="too few for its sizes"):
         load_table_density(folder)
 
 
