@@ -376,16 +376,11 @@ def _nflows(family: str, size: Size) -> Peer:
                 transforms.InverseTransform(layer) if family == "iaf" else layer,
             ]
         else:
-            # Permutation, LU layer, spline: as in the neural spline flows that nflows grew from.
-            chain += [
-                transforms.RandomPermutation(size.features),
-                transforms.LULinear(size.features, identity_init=True),
-            ]
+            # Permutations between, as differnet has them; LU layers would help the likelihood and cost time.
+            chain.append(transforms.RandomPermutation(size.features))
             if family == "spline_coupling":
                 chain.append(
-                    transforms.PiecewiseRationalQuadraticCouplingTransform(
-                        alternating, net, **spline, apply_unconditional_transform=True
-                    )
+                    transforms.PiecewiseRationalQuadraticCouplingTransform(alternating, net, **spline)
                 )
             else:
                 layer = transforms.MaskedPiecewiseRationalQuadraticAutoregressiveTransform(**made, **spline)
@@ -519,7 +514,7 @@ def _normflows(family: str, size: Size) -> Peer:
                     tail_bound=_EDGE,
                     **swapped,
                 ),
-                nf.flows.LULinearPermute(features),
+                nf.flows.Permute(features, mode="shuffle"),
             ]
             note = "one residual block: two ReLUs, three products of hidden width"
     if family == "nice":

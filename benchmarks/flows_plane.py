@@ -81,9 +81,9 @@ FAMILIES: dict[str, tuple[Built, Objective, int, float]] = {
         1000,
         5e-3,
     ),
-    "ffjord": (_with(ffjord, hidden=64), negative_log_likelihood, 800, 5e-3),
-    "rnode": (_with(rnode, hidden=64), regularised_nll(), 800, 5e-3),
-    "augmented": (_with(augmented, extra=1, hidden=64), augmented_bound(), 800, 5e-3),
+    "ffjord": (_with(ffjord, hidden=64), negative_log_likelihood, 600, 5e-3),
+    "rnode": (_with(rnode, hidden=64), regularised_nll(), 600, 5e-3),
+    "augmented": (_with(augmented, extra=1, hidden=64), augmented_bound(), 600, 5e-3),
     "flow_matching": (_with(ffjord, hidden=128), flow_matching(), 6000, 5e-3),
 }
 

@@ -28,6 +28,7 @@ import flows_targets
 import numpy as np
 import torch
 from flows_peers import LIBRARIES, Peer
+from scipy import stats
 from torch import Tensor
 
 TRAIN, TEST, BATCH = 20_000, 10_000, 256
@@ -155,7 +156,13 @@ def compare(
     for operation, by_library in times.items():
         told = ", ".join(f"{name} {value['ratio']:.2f}" for name, value in by_library.items())
         say(f"{family} {operation}: {told}")
-    return {"match": match.__dict__, "nats": learned, "times": times, "absent": absent}
+    return {
+        "match": match.__dict__,
+        "nats": learned,
+        "times": times,
+        "absent": absent,
+        "notes": {library: builder(0).note for library, builder in built.items()},
+    }
 
 
 def _built(library: str, family: str, features: int, layers: int, seed: int) -> Peer:
@@ -193,24 +200,32 @@ def likelihood_lines(results: dict[str, Any]) -> list[str]:
 
 
 def standing(learned: dict[str, list[float]]) -> str:
-    """Say where differnet stands: a tie when the gap to the best other one is below two of its errors.
+    """Say where differnet stands beside each library: better, tied or worse, at 95 % by Student's t.
 
-    The gaps are paired by seed: the same vectors and batches.
+    The gaps are paired by seed: the same vectors and batches. A hundredth of a nat is called a tie however
+    surely it is measured.
+
+    Example:
+        >>> standing({"differnet": [1, 1, 1], "zuko": [0.95, 0.951, 0.949], "nflows": [0.7, 1.2, 0.8]})
+        '**worse** than zuko (+0.050); tied with nflows (+0.100)'
     """
     ours = np.array(learned["differnet"])
-    gaps = {}
+    words = []
     for library, values in learned.items():
-        if library != "differnet":
-            difference = ours - np.array(values)
-            error = difference.std(ddof=1) / math.sqrt(len(ours)) if len(ours) > 1 else math.inf
-            gaps[library] = (float(difference.mean()), float(error))
-    if not gaps:
-        return "alone"
-    name, (gap, error) = max(gaps.items(), key=lambda item: item[1][0])
-    # A hundredth of a nat is nothing to anybody, however surely it is measured.
-    if abs(gap) <= max(2 * error, 0.01):
-        return f"tied ({name} {gap:+.3f})"
-    return f"better ({name} {gap:+.3f})" if gap < 0 else f"**worse** ({name} {gap:+.3f})"
+        if library == "differnet":
+            continue
+        gaps = ours - np.array(values)
+        n, gap = len(gaps), float(gaps.mean())
+        reach = math.inf
+        if n > 1:
+            reach = float(stats.t.ppf(0.975, n - 1)) * float(gaps.std(ddof=1)) / math.sqrt(n)
+        if abs(gap) <= max(reach, 0.01):
+            words.append(f"tied with {library} ({gap:+.3f})")
+        elif gap < 0:
+            words.append(f"better than {library} ({gap:+.3f})")
+        else:
+            words.append(f"**worse** than {library} ({gap:+.3f})")
+    return "; ".join(words) or "alone"
 
 
 def time_lines(results: dict[str, Any]) -> list[str]:
@@ -236,23 +251,41 @@ def time_lines(results: dict[str, Any]) -> list[str]:
 
 
 def verdict_lines(results: dict[str, Any]) -> list[str]:
-    """Return where differnet is slower than a library throughout, or worse; or that it is nowhere."""
+    """List every median ratio below 1 and every worse likelihood; say where there is none."""
     slower = [
-        f"{family}, {operation}: {library} takes {value['ratio']:.2f} of differnet's time"
+        f"* {family}, {operation}: {library} takes {value['ratio']:.2f} of differnet's time"
+        + ("." if value["ratio_high"] < 1 else f", a tie within the range (to {value['ratio_high']:.2f}).")
         for family, found in results["families"].items()
         for operation, by_library in found["times"].items()
         for library, value in by_library.items()
-        if value["ratio_high"] < 1
+        if library != "differnet" and value["ratio"] < 1
     ]
     worse = [
-        f"{family}: {standing(found['nats']).replace('**', '')}"
+        f"* {family}: {words}."
         for family, found in results["families"].items()
-        if "worse" in standing(found["nats"])
+        for words in standing(found["nats"]).split("; ")
+        if "worse" in words
     ]
-    lines = ["Slower than a library in the whole range of rounds:" + ("" if slower else " nowhere."), ""]
-    lines += [f"* {line}" for line in slower] + ([""] if slower else [])
-    lines += ["Worse than a library in likelihood:" + ("" if worse else " nowhere.")]
-    return lines + ([""] if worse else []) + [f"* {line}" for line in worse]
+    return [
+        "Not the fastest by the median:",
+        "",
+        *(slower or ["* nowhere."]),
+        "",
+        "Worse in likelihood:",
+        "",
+        *(worse or ["* nowhere."]),
+        "",
+        *[f"{library}, {family}: {note}." for family, library, note in _notes(results)],
+    ]
+
+
+def _notes(results: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [
+        (family, library, note)
+        for family, found in results["families"].items()
+        for library, note in found.get("notes", {}).items()
+        if note
+    ]
 
 
 def main() -> None:

@@ -5,7 +5,13 @@ from differnet.flows.autoregressive import AffineAutoregressive, Autoregressive,
 from differnet.flows.continuous import ContinuousTransform, Regularised, ffjord, rnode
 from differnet.flows.coupling import AdditiveCoupling, AffineCoupling, Coupling, SplineCoupling
 from differnet.flows.density import Density, Evidence, Flow
-from differnet.flows.dequantisation import Logit, bits_per_dimension, dequantise, quantise
+from differnet.flows.dequantisation import (
+    Logit,
+    bits_per_dimension,
+    dequantise,
+    dequantised_likelihood,
+    quantise,
+)
 from differnet.flows.elementwise import ElementwiseAffine, Leading, Scaling
 from differnet.flows.glow_layers import ActNorm, ConvolutionalCoupling, InvertibleLinear, glow
 from differnet.flows.health import HealthReport, UnhealthyFlow, audit, measure_health
@@ -82,6 +88,7 @@ __all__ = [
     "bits_per_dimension",
     "checkerboard",
     "dequantise",
+    "dequantised_likelihood",
     "ffjord",
     "fit_maximum_likelihood",
     "fit_reverse_kl",

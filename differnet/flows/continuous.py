@@ -33,7 +33,7 @@ class Regularised(NamedTuple):
         kinetic: ``int |v|^2 dt`` along each vector's path.
         jacobian: ``int |J e|^2 dt`` with ``e`` fixed along the path: an unbiased estimate of
             ``int |J|_F^2 dt``.
-        evaluations: How often the velocity was evaluated.
+        evaluations: As of `ContinuousTransform.evaluations`.
     """
 
     z: Tensor
@@ -133,7 +133,11 @@ class ContinuousTransform(Transform):
 
     @property
     def evaluations(self) -> int:
-        """How often the last call evaluated the velocity (its backward pass not counted)."""
+        """How often the last call evaluated the equation's right-hand side; its backward pass is not counted.
+
+        One evaluation calls the velocity once; once for every probe with Hutchinson's estimate, and once
+        more where `regularised` takes the exact trace.
+        """
         return self._evaluations
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -26,13 +28,13 @@ class Coupling(Transform):
         feature_map: What is done to each feature of the second part.
         context_features: Width of the context.
         hidden: Width of the network's two hidden layers.
-        input_bound: Bound on the features that the network sees, in the unit of the vectors. 8 leaves
-            whitened data almost as they are (3 becomes 2.87).
+        input_bound: Bound on the features that the network sees, in the unit of the vectors: beyond it
+            the network is constant.
 
     Raises:
         FlowError: ``hidden`` or a bound is not positive.
 
-    Source: Dinh, Krueger, Bengio 2015, "NICE", section 3.1.
+    Source: Dinh, Krueger, Bengio 2015, "NICE", section 3.2.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class AdditiveCoupling(Coupling):
 
 
 class AffineCoupling(Coupling):
-    """Real NVP's affine coupling with smooth bounds on what the network sees and says.
+    """Real NVP's affine coupling, with a bound on what the network sees and smooth ones on what it says.
 
     With ``x = (a, b)``, ``s, t = net(bounded(a), context)``:
     forward ``z = (a, b * exp(s) + t)``, ``log_det = sum s``;
@@ -118,9 +120,7 @@ class AffineCoupling(Coupling):
     The bounds keep the inverse stable (Behrmann et al. 2020, "Understanding and mitigating exploding
     inverses"). ``a`` itself is not exact on the way back: far out, its rounding error alone (0.06 at
     1e6 in float32) would move ``s`` and ``t``. With ``input_bound`` the network is constant there.
-    Over 56 presets of 2 to 64 features with random weights scaled by 3, the largest relative
-    round-trip error of 10,000 samples is 4e-4 (1e-4 at 100 sigma). Already over six such presets it is
-    7e-3 (3e-1 at 100 sigma) without ``input_bound`` and with ``scale_bound=2``.
+    `tests/flows/test_numerics.py` holds this with random weights three times torch's usual ones.
 
     Args:
         features: Width of the vectors, see `Coupling`.
@@ -196,9 +196,9 @@ def check_network(hidden: int, input_bound: float) -> None:
     Raises:
         FlowError: ``hidden`` or ``input_bound`` is not positive.
     """
-    if hidden < 1 or not input_bound > 0:
+    if hidden < 1 or not 0 < input_bound < math.inf:
         raise FlowError(
-            expected="hidden >= 1 and a positive input_bound",
+            expected="hidden >= 1 and a positive, finite input_bound",
             found=f"hidden={hidden}, {input_bound=}",
             remedy="Use the defaults unless you know why not.",
         )

@@ -19,9 +19,8 @@ class Evidence(NamedTuple):
 
     Attributes:
         nll: Negative log-density, nats. Higher is stranger.
-        typicality: ``(|z|^2 - D) / 2``, nats: nll less the value expected of a vector of the same
-            local volume. With a standard normal base ``E[nll | log_det] = D/2 (1 + log 2 pi) - log_det``;
-            the difference leaves the z-only statistic of DifferNet, centred.
+        typicality: ``(|z|^2 - D) / 2``, nats: the z-only statistic of DifferNet, centred. It is nll with
+            the log-determinant left out; over the flow's own samples it averages to 0.
     """
 
     nll: Tensor
@@ -192,4 +191,6 @@ class Flow(Density):
     def _latent(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
         like = next((t for t in [*self.parameters(), *self.buffers()] if t.is_floating_point()), None)
         dtype, device = (like.dtype, like.device) if like is not None else (torch.get_default_dtype(), "cpu")
-        return torch.randn(*shape, self.features, generator=generator, dtype=dtype, device=device)
+        # Drawn where the generator is: one of the CPU serves a flow on another device too.
+        source = device if generator is None else generator.device
+        return torch.randn(*shape, self.features, generator=generator, dtype=dtype, device=source).to(device)

@@ -24,7 +24,7 @@ class Logit(Transform):
     A logit ends at ``y = 0`` and ``y = 1``: a vector beyond, which no picture is but a reader of
     something else may send, would be NaN, and no latent would lead there. With the tangents the map is
     a bijection of the whole line with a continuous derivative, and on [0, 1], where pictures lie, it is
-    the paper's.
+    the usual one.
 
     Args:
         features: Width of the vectors.
@@ -40,7 +40,8 @@ class Logit(Transform):
         >>> z.item(), round(log_det.item(), 4)  # the slope there is 0.9 / 0.25
         (0.0, 1.2809)
 
-    Source: Dinh, Sohl-Dickstein, Bengio 2017, "Density estimation using Real NVP", section 4.1, whose
+    Source: Papamakarios, Pavlakou, Murray 2017, "Masked autoregressive flow for density estimation",
+    section 4.3; Dinh, Sohl-Dickstein, Bengio 2017, "Density estimation using Real NVP", section 4.1, whose
     ``alpha`` is 0.05.
     """
 
@@ -115,7 +116,9 @@ def dequantise(grey: Tensor, levels: int, generator: torch.Generator | None = No
             found=f"{levels} levels, numbers of {_range(grey)}",
             remedy="Give the picture before any scaling; use float64 beyond 15 bits.",
         )
-    noise = torch.rand(grey.shape, generator=generator, dtype=dtype, device=grey.device)
+    # Drawn where the generator is: one of the CPU serves pictures on another device too.
+    source = grey.device if generator is None else generator.device
+    noise = torch.rand(grey.shape, generator=generator, dtype=dtype, device=source).to(grey.device)
     return (grey.to(dtype) + margin + (1 - 2 * margin) * noise) / levels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Self
 
 import torch
@@ -107,9 +108,9 @@ class Scaling(Transform):
 
     def __init__(self, features: int, context_features: int = 0, *, scale_bound: float = 5.0) -> None:
         super().__init__(features, context_features)
-        if not scale_bound > 0:
+        if not 0 < scale_bound < math.inf:
             raise FlowError(
-                expected="a positive scale_bound", found=f"{scale_bound=}", remedy="Use the default."
+                expected="a positive, finite scale_bound", found=f"{scale_bound=}", remedy="Use the default."
             )
         self.scale_bound = scale_bound
         # With no context the linear layer has no weights: its bias is the scale.

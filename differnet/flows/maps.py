@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +30,9 @@ class FeatureMap(nn.Module, abc.ABC):
     def __init__(self, bounds: list[float]) -> None:
         super().__init__()
         # One by one: the least of several numbers hides a NaN among them.
-        if not all(bound > 0 for bound in bounds):
+        if not all(0 < bound < math.inf for bound in bounds):
             raise FlowError(
-                expected="positive bounds",
+                expected="positive, finite bounds",
                 found=f"{sorted(set(bounds))}",
                 remedy="Use the defaults unless you know why not.",
             )
@@ -129,9 +130,9 @@ class SplineMap(FeatureMap):
     def __init__(
         self, *, bins: int = 8, edge: float = 5.0, size_bound: float = 1.5, slope_bound: float = 1.5
     ) -> None:
-        if bins < 2 or not edge > 0:
+        if bins < 2 or not 0 < edge < math.inf:
             raise FlowError(
-                expected="at least two bins and a positive edge",
+                expected="at least two bins and a positive, finite edge",
                 found=f"{bins=}, {edge=}",
                 remedy="8 bins and an edge of 5 suit standardised vectors.",
             )

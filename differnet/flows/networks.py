@@ -97,7 +97,7 @@ class MaskedConditioner(nn.Module):
     """One network that says the parameters of every feature from the features before it, all at once.
 
     Feature ``i`` (counted from 0) gets its parameters from features ``0 ... i-1`` and the context. Every
-    hidden unit has a degree ``m`` in ``0 ... features-1`` and sees features below ``m``, the hidden units
+    hidden unit has a degree ``m`` below ``features`` and sees features below ``m``, the hidden units
     of the next layer those of a degree not above theirs, and the parameters of feature ``i`` those with ``m
     <= i``. Units of degree 0 see the context alone.
 
@@ -131,7 +131,9 @@ class MaskedConditioner(nn.Module):
         self.leave = nn.Linear(hidden, features * parameters)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
-        degree = torch.arange(hidden) * features // hidden
+        # Without a context a unit of degree 0 would see nothing at all.
+        least = 0 if context_features or features == 1 else 1
+        degree = least + torch.arange(hidden) * (features - least) // hidden
         position = torch.arange(features)
         sees = degree[:, None] > position
         always = torch.ones(hidden, context_features, dtype=torch.bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from differnet.flows.autoregressive import AffineAutoregressive, SplineAutoregressive
 from differnet.flows.coupling import AdditiveCoupling, AffineCoupling, SplineCoupling
@@ -12,7 +13,10 @@ from differnet.flows.density import Flow
 from differnet.flows.elementwise import Scaling
 from differnet.flows.linear import Permutation
 from differnet.flows.planar_radial import Planar, Radial
-from differnet.flows.transform import Compose, Inverse, Transform
+from differnet.flows.transform import Compose, FlowError, Inverse, Transform
+
+NICE_START = 0.01
+"""Deviation of the last layers' weights that `nice` starts with."""
 
 
 def real_nvp(
@@ -92,7 +96,8 @@ def nice(
         seed: Of permutations and weights.
 
     Returns:
-        A flow that starts as the density of ``first`` alone. Only the scaling changes volumes.
+        A flow that starts near the density of ``first`` alone: its first shifts are some hundredths. Only the
+        scaling changes volumes.
 
     Raises:
         FlowError: A size is not positive, or ``first`` has another width.
@@ -102,7 +107,11 @@ def nice(
     generator = torch.Generator().manual_seed(seed)
 
     def layer(i: int) -> list[Transform]:
-        return [*shuffle(i, features, generator), AdditiveCoupling(features, context_features, hidden=hidden)]
+        coupling = AdditiveCoupling(features, context_features, hidden=hidden)
+        # Exact zeros are a saddle for data in which no feature's mean depends on the others, such as rings:
+        # the gradient of every shift vanishes, and no change of volume breaks the symmetry.
+        nn.init.normal_(coupling.net.leave.weight, std=NICE_START)
+        return [*shuffle(i, features, generator), coupling]
 
     return stack(features, layer, couplings, first, seed, last=Scaling(features, context_features))
 
@@ -368,7 +377,14 @@ def stack(
         first: A transform before them, or ``None``.
         seed: Of the weights.
         last: A transform after them, or ``None``.
+
+    Raises:
+        FlowError: ``layers`` is negative.
     """
+    if layers < 0:
+        raise FlowError(
+            expected="no layers or more", found=f"{layers}", remedy="Give the number of layers of the flow."
+        )
     chain: list[Transform] = [first] if first is not None else []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

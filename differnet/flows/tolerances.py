@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from differnet.flows.continuous import ContinuousTransform
+from differnet.flows.continuous import ADAPTIVE, ContinuousTransform
+from differnet.flows.transform import FlowError
 
 
 class ToleranceRow(NamedTuple):
@@ -46,12 +47,18 @@ def tolerance_table(
         Rows in the order of ``tolerances``.
 
     Raises:
-        FlowError: As for ``forward``.
+        FlowError: The solver takes fixed steps; or as for ``forward``.
     """
+    if transform.method not in ADAPTIVE:
+        raise FlowError(
+            expected=f"a solver that has a tolerance: one of {', '.join(ADAPTIVE)}",
+            found=f"{transform.method}",
+            remedy="Fixed steps have no error control; compare numbers of steps instead.",
+        )
     double = copy.deepcopy(transform).double().requires_grad_(False)
     x, context = x.double(), None if context is None else context.double()
     method, double.method = double.method, "dopri8"
-    # Two orders below the finest tolerance of the table, two above what float64 leaves of a path.
+    # Orders below the finest tolerance of the table, two above what float64 leaves of a path.
     double.rtol = double.atol = 1e-12
     z, log_det = double(x, context)
     double.method = method

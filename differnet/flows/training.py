@@ -62,7 +62,12 @@ class TrainingPlan:
     patience: int = 10
 
     def __post_init__(self) -> None:
-        sound = self.steps >= 0 and self.batch >= 1 and self.learning_rate > 0 and self.weight_decay >= 0
+        sound = (
+            self.steps >= 0
+            and self.batch >= 1
+            and 0 < self.learning_rate < math.inf
+            and self.weight_decay >= 0
+        )
         sound = sound and self.context_noise >= 0 and 0 <= self.context_dropout <= 1
         if not sound or min(self.check_every, self.patience) < 1:
             raise FlowError(
@@ -303,6 +308,12 @@ def _descend(
     flow.eval()
     if best_state is not None:
         flow.load_state_dict(best_state)
+    elif held_out_loss is not None and plan.steps:
+        raise FlowError(
+            expected="a finite loss of the held-out vectors at least once",
+            found=f"none in {plan.steps} steps",
+            remedy="Look for extreme vectors among those held out.",
+        )
     if not all(bool(torch.isfinite(p).all()) for p in parameters):
         raise _diverged(plan.steps, plan)
 

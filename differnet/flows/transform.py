@@ -6,8 +6,8 @@
 ``log_det`` is ``log |det J|`` of the direction taken, one number a sample, so that the two of a
 round trip sum to zero.
 
-A call never changes a transform. What has to look at data before it is trained (Glow's actnorm) does
-so in `Transform.start_from`, which training calls once.
+A call never changes what a transform does. What has to look at data before it is trained (Glow's actnorm)
+does so in `Transform.start_from`, which training calls once.
 """
 
 from __future__ import annotations
@@ -102,6 +102,12 @@ class Transform(nn.Module, abc.ABC):
                 expected=f"vectors of {self.features} features on the last axis",
                 found=f"shape {tuple(values.shape)}",
                 remedy="Pass (*batch, features).",
+            )
+        if context is not None and context.dtype != values.dtype:
+            raise FlowError(
+                expected=f"a context of the vectors' own kind, {values.dtype}",
+                found=f"{context.dtype}",
+                remedy="Convert it with .to(vectors).",
             )
         # A context without axes, like none at all, has no width that could match.
         width = 0 if context is None else (*context.shape[-1:], -1)[0]
@@ -219,10 +225,6 @@ class Inverse(Transform):
     def __init__(self, transform: Transform) -> None:
         super().__init__(transform.features, transform.context_features)
         self.transform = transform
-
-    def start_from(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Let ``f`` start from ``x`` as if it were its own data: its latents are not known beforehand."""
-        self.transform.start_from(x, context)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return ``f^-1(x)`` and its log-determinant."""

@@ -153,9 +153,10 @@ class LowRankWhitening(Transform):
             )
         scale = torch.full((self.features,), float(floor), dtype=torch.float64)
         scale[:rank] = variances.double()
-        if not float(scale.min()) > 0 or not bool(torch.isfinite(mean).all()):
+        sound = float(scale.min()) > 0 and bool(torch.isfinite(scale).all())
+        if not sound or not bool(torch.isfinite(mean).all()):
             raise FlowError(
-                expected="a finite mean, positive variances and a positive floor",
+                expected="a finite mean, and positive, finite variances and floor",
                 found=f"floor {floor:.3g}, smallest variance {float(scale.min()):.3g}",
                 remedy="Shrink the covariance towards the identity first.",
             )
