@@ -132,6 +132,12 @@ class FlowChoice:
                     found=f"{name}={value}",
                     remedy=f"Leave {name} out: this family has none.",
                 )
+            if value is not None and value < 1:
+                raise TableError(
+                    expected=f"{name} of at least 1",
+                    found=f"{name}={value}",
+                    remedy="Leave it out for the family's default.",
+                )
             if given is not None and value is None:
                 object.__setattr__(self, name, settings[given].default)
 
@@ -318,6 +324,10 @@ def fit_table(
         ((200,), ['x', 'y'])
     """
     choice = choice or FlowChoice()
+    if steps < 1:
+        raise TableError(
+            expected="at least one step", found=f"{steps=}", remedy="Leave it out for the default."
+        )
     names = list(columns) or [str(name) for name in table.columns if str(name) not in context]
     _check_names(names, context)
     rows = numbers(table, [*names, *context])
@@ -408,6 +418,12 @@ def _check_names(columns: Sequence[str], context: Sequence[str]) -> None:
 
 def _split(rows: Rows, held_out: float, seed: int) -> tuple[NDArray[np.intp], ...]:
     """Return which rows train, which stop training, and which are reported on; each in table order."""
+    if not 0 < held_out < 0.5:
+        raise TableError(
+            expected="a share to hold out between 0 and 0.5, which is taken twice",
+            found=f"{held_out}",
+            remedy="Use the default, 0.1.",
+        )
     _, group, sizes = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(sizes))
     # How many rows stand in this group and those drawn before it.

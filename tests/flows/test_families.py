@@ -123,7 +123,7 @@ def test_untrained_preset_is_nearly_the_standard_normal(family: str) -> None:
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     wanted = -0.5 * (x.square().sum(-1) + 3 * math.log(2 * math.pi))
     found = flow.log_prob(x, torch.ones(2)).detach()
-    # A velocity must not start at exactly zero, or its inner layers would never learn; nor NICE, see its preset.
+    # A velocity must not start at exactly zero, or its inner layers would never learn; NICE see its preset.
     allowed = {"nice": 0.2, CONTINUOUS: 0.3}.get(family, 1e-4)
     assert float((found - wanted).abs().max()) <= allowed
 

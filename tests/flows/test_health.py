@@ -17,6 +17,7 @@ from differnet.flows import (
     TrainingPlan,
     UnhealthyFlow,
     audit,
+    ffjord,
     fit_maximum_likelihood,
     measure_health,
     real_nvp,
@@ -123,3 +124,13 @@ def test_an_audit_changes_nothing() -> None:
         assert parameter.requires_grad
         assert parameter.grad is None
         assert torch.equal(parameter, before[name])
+
+
+def test_a_continuous_flow_that_cannot_be_integrated_is_unhealthy() -> None:
+    flow = ffjord(6, hidden=8)
+    with torch.no_grad():
+        next(flow.parameters())[0, 0] = math.nan
+    report = measure_health(flow, VECTORS)
+    assert report.not_finite == 600
+    with pytest.raises(UnhealthyFlow):
+        audit(flow, VECTORS)

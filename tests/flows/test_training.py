@@ -146,6 +146,9 @@ def test_a_loss_that_is_not_finite_stops_training() -> None:
         {"batch": 0},
         {"learning_rate": 0.0},
         {"learning_rate": math.nan},
+        {"learning_rate": math.inf},
+        {"check_every": 0},
+        {"patience": 0},
         {"weight_decay": -1.0},
         {"context_noise": -1.0},
         {"context_noise": math.nan},
@@ -155,3 +158,10 @@ def test_a_loss_that_is_not_finite_stops_training() -> None:
 def test_a_plan_without_meaning_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(FlowError):
         TrainingPlan(**settings)
+
+
+def test_held_out_vectors_that_are_never_finite_stop_training() -> None:
+    with pytest.raises(FlowError, match="held-out"):
+        fit_maximum_likelihood(
+            small_flow(), GOOD, held_out=(torch.full((2, 2), 1e30), None), plan=TrainingPlan(steps=3)
+        )

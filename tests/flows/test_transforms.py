@@ -16,9 +16,11 @@ from differnet.flows import (
     Leading,
     LowRankWhitening,
     Permutation,
+    Planar,
     Transform,
     Whitening,
 )
+from differnet.flows.planar_radial import solve_planar
 from flows.cases import BY_NAME, CASES
 from flows.checks import TRANSFORM_CHECKS
 from flows.registry import Case
@@ -136,3 +138,42 @@ def test_standardising_does_not_blow_up_a_constant_feature() -> None:
     median = vectors.std(0, correction=0).median()
     assert affine.scale[1].item() == pytest.approx(1e-2 * median.item())
     assert ElementwiseAffine.standardising(torch.ones(4, 2)).scale.tolist() == [1.0, 1.0]
+
+
+def test_planar_layer_without_a_direction_keeps_volumes() -> None:
+    """At w = 0 nothing depends on x: the map is a shift, whatever u is."""
+    layer = Planar(3).double()
+    with torch.no_grad():
+        layer.said.bias[:3] = 0.0
+        layer.said.bias[6] = 0.7
+    x = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    z, log_det = layer(x)
+    assert torch.equal(log_det, torch.zeros(5, dtype=torch.float64))
+    back, log_det = layer.inverse(z)
+    torch.testing.assert_close(back, x)
+    assert torch.equal(log_det.abs(), torch.zeros(5, dtype=torch.float64))
+
+
+def test_root_of_a_planar_layer_has_right_second_derivatives() -> None:
+    y = torch.tensor([-2.0, 0.1, 3.0], dtype=torch.float64, requires_grad=True)
+    for c in (-0.9, 0.5, 4.0):
+        slope = torch.tensor([c], dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(solve_planar, (y, slope))
+        assert torch.autograd.gradgradcheck(solve_planar, (y, slope))
+
+
+@pytest.mark.parametrize("c", [-0.999999, -0.5, 0.0, 3.0, 1e4])
+def test_root_of_a_planar_layer_is_found_to_its_tolerance(c: float) -> None:
+    y = torch.cat(
+        [torch.linspace(-30, 30, 2001, dtype=torch.float64), torch.tensor([0.0, 1e6, -1e6]).double()]
+    )
+    a = solve_planar(y, torch.tensor([c], dtype=torch.float64))
+    residual = (a + c * torch.tanh(a) - y).abs()
+    # The root is known to 4 roundings; the residual is that times the slope, 1 + c at most.
+    assert bool((residual <= 8e-16 * (1 + abs(c)) * (1 + a.abs() + y.abs())).all())
+
+
+def test_a_context_of_another_dtype_is_refused() -> None:
+    for context in (torch.ones(2, dtype=torch.float64), torch.ones(2, dtype=torch.long)):
+        with pytest.raises(FlowError, match="float32"):
+            AffineCoupling(3, 2)(torch.zeros(3), context)

@@ -10,6 +10,7 @@ from flows.cases import BY_NAME
 from flows.checks import FLOW_CHECKS, TRAINING_CHECKS, TRANSFORM_CHECKS
 from flows.continuous_checks import CONTINUOUS_CHECKS
 from flows.image_checks import IMAGE_CHECKS
+from flows.preset_checks import PRESET_CHECKS
 
 import differnet.flows
 from differnet.flows import Transform
@@ -18,8 +19,16 @@ from mutants.density_faults import DENSITY_FAULTS
 from mutants.discrete_faults import DISCRETE_FAULTS
 from mutants.faults import CASES, GENERAL_FAULTS, Check, Fault, transform_checks
 from mutants.image_faults import IMAGE_FAULTS
+from mutants.preset_faults import PRESET_FAULTS
 
-FAULTS = (*GENERAL_FAULTS, *DISCRETE_FAULTS, *DENSITY_FAULTS, *CONTINUOUS_FAULTS, *IMAGE_FAULTS)
+FAULTS = (
+    *GENERAL_FAULTS,
+    *DISCRETE_FAULTS,
+    *DENSITY_FAULTS,
+    *CONTINUOUS_FAULTS,
+    *IMAGE_FAULTS,
+    *PRESET_FAULTS,
+)
 
 
 def verdicts(checks: dict[str, Check]) -> dict[str, str]:
@@ -60,7 +69,9 @@ def test_true_code_passes_what_the_mutants_fail() -> None:
     Every check of a fault is one of the named checks, all of which tests/flows runs on the true code. The
     properties are run again here, over the very cases that the faults are planted in.
     """
-    named = TRANSFORM_CHECKS | FLOW_CHECKS | TRAINING_CHECKS | CONTINUOUS_CHECKS | IMAGE_CHECKS
+    named = (
+        TRANSFORM_CHECKS | FLOW_CHECKS | TRAINING_CHECKS | CONTINUOUS_CHECKS | IMAGE_CHECKS | PRESET_CHECKS
+    )
     assert {name for fault in FAULTS for name in fault.checks} <= set(named)
     for kind in CASES:
         for name, check in transform_checks(kind).items():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -188,3 +189,16 @@ def test_columns_of_few_values_are_named() -> None:
     table = bent().assign(grade=np.arange(300) % 3)
     density = fit_table(table, choice=QUICK, steps=2)
     assert few_values(table, density) == ["grade"]
+
+
+@pytest.mark.parametrize("layers", [0, -2])
+def test_a_flow_without_layers_is_refused(layers: int) -> None:
+    with pytest.raises(TableError, match="layers"):
+        FlowChoice("real_nvp", layers=layers)
+
+
+@pytest.mark.parametrize("settings", [{"steps": 0}, {"held_out": float("nan")}, {"held_out": 0.5}])
+def test_settings_that_train_nothing_are_refused(settings: dict[str, Any]) -> None:
+    table = pd.DataFrame({"x": range(200), "y": [value % 7 for value in range(200)]}, dtype=float)
+    with pytest.raises(TableError):
+        fit_table(table, **settings)
