@@ -133,9 +133,10 @@ def report() -> str:
     lines += ["## Where the figures come from", ""]
     for part, told in (read("sources") or {}).items():
         versions = ", ".join(f"{name} {value}" for name, value in told["versions"].items())
+        note = f" ({told['note']})" if "note" in told else ""
         lines.append(
             f"* {part}: commit {told['commit']}, code {told['code_sha256']}, {told['measured_at']}, "
-            f"{told['machine']}; {versions}."
+            f"{told['machine']}; {versions}{note}."
         )
     return "\n".join(lines).rstrip() + "\n"
 
