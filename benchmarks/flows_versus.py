@@ -251,17 +251,18 @@ def time_lines(results: dict[str, Any]) -> list[str]:
 
 
 def verdict_lines(results: dict[str, Any]) -> list[str]:
-    """List every median ratio below 1 and every worse likelihood; say where there is none."""
+    """List every median ratio that rounds to less than 1 and every worse likelihood; say where is none."""
     slower = [
         f"* {family}, {operation}: {library} takes {value['ratio']:.2f} of differnet's time"
         + ("." if value["ratio_high"] < 1 else f", a tie within the range (to {value['ratio_high']:.2f}).")
         for family, found in results["families"].items()
         for operation, by_library in found["times"].items()
         for library, value in by_library.items()
-        if library != "differnet" and value["ratio"] < 1
+        # From here on the table says 1.00.
+        if library != "differnet" and value["ratio"] < 0.995
     ]
     worse = [
-        f"* {family}: {words}."
+        f"* {family}: {words.replace('**', '')}."
         for family, found in results["families"].items()
         for words in standing(found["nats"]).split("; ")
         if "worse" in words
@@ -275,7 +276,9 @@ def verdict_lines(results: dict[str, Any]) -> list[str]:
         "",
         *(worse or ["* nowhere."]),
         "",
-        *[f"{library}, {family}: {note}." for family, library, note in _notes(results)],
+        "How a library's flow differs:",
+        "",
+        *[f"* {library}, {family}: {note}." for family, library, note in _notes(results)],
     ]
 
 
