@@ -245,7 +245,7 @@ def spline_autoregressive(
     first: Transform | None = None,
     seed: int = 0,
 ) -> Flow:
-    """Build a (conditional) autoregressive neural spline flow, the strongest of the discrete flows here.
+    """Build a (conditional) autoregressive neural spline flow: densities in one pass.
 
     Args:
         features: Width of the vectors.
@@ -326,8 +326,7 @@ def radial(
         context_features: Width of the context; 0 for an unconditional density.
         layers: Number of radial layers.
         fast_sampling: ``True`` uses the paper's direction for samples, as reverse KL wants it. Both
-            directions
-            have a closed form and cost nearly the same.
+            directions have a closed form and cost nearly the same.
         first: A transform before the layers, such as `Whitening`.
         seed: Of the starting centres.
 
