@@ -15,14 +15,14 @@ def smooth_bound(values: Tensor, bound: float | Tensor) -> Tensor:
     """Squash ``values`` smoothly into ``(-bound, bound)``; the identity near zero.
 
     ``values / (1 + |values| / bound)``: slope 1 at 0, so that a bound does not slow the first steps, and
-    continuously differentiable. A tanh has the same bounds at three times the cost.
+    continuously differentiable.
 
     Example:
         >>> import torch
         >>> [round(v, 3) for v in smooth_bound(torch.tensor([0.01, 2.0, 1e8]), 2.0).tolist()]
         [0.01, 1.0, 2.0]
     """
-    # In place: of large batches the time goes into fresh memory, not into arithmetic.
+    # In place: two tensors of the batch's size less.
     return values / values.abs().div_(bound).add_(1)
 
 
