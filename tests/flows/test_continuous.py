@@ -10,8 +10,9 @@ from torch import Tensor
 
 from differnet.flows import Flow, FlowError, Permutation, real_nvp, shrinkage_whitening
 from differnet.flows.augmentation import AugmentedFlow, augmented, augmented_bound
-from differnet.flows.continuous import ContinuousTransform, ffjord, rnode
+from differnet.flows.continuous import FIXED, ContinuousTransform, ffjord, rnode
 from differnet.flows.objectives import flow_matching, regularised_nll
+from differnet.flows.tolerances import tolerance_table
 from differnet.flows.velocity import PerceptronVelocity, Velocity
 from flows.continuous_checks import CONTINUOUS_CHECKS
 
@@ -153,3 +154,12 @@ def trainable_before() -> Tensor:
 def test_meaningless_requests_are_refused(build: Callable[[], object]) -> None:
     with pytest.raises(FlowError):
         build()
+
+
+@pytest.mark.parametrize("method", FIXED)
+def test_fixed_steps_have_no_table_of_tolerances(method: str) -> None:
+    transform = ContinuousTransform(PerceptronVelocity(2), method=method, steps=4)
+    with pytest.raises(FlowError, match=method) as caught:
+        tolerance_table(transform, torch.zeros(3, 2))
+    assert "dopri5" in caught.value.expected
+    assert transform.method == method
