@@ -20,7 +20,7 @@ LARGEST_LIMIT = 1e-3
 FAR_LIMIT = 1e-2
 FAR = 100.0
 # Vectors whose Jacobians are looked at, and power iterations on each. The estimate is a lower bound; 8
-# iterations reach it to a few percent unless the two largest stretches are as near to each other.
+# iterations come within a percent of the stretch where the next largest is at most four fifths of it.
 _STRETCHED = 32
 _ITERATIONS = 8
 
