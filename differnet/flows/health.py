@@ -19,6 +19,9 @@ MEDIAN_LIMIT = 1e-5
 LARGEST_LIMIT = 1e-3
 FAR_LIMIT = 1e-2
 FAR = 100.0
+# Roundings, in eps of the mean, that are not held against a round trip: half of one for each time that the
+# offset is added or taken off, with room for a dozen layers that leave it in.
+_ROUNDINGS = 8
 # Vectors whose Jacobians are looked at, and power iterations on each. The estimate is a lower bound; 8
 # iterations come within a percent of the stretch where the next largest is at most four fifths of it.
 _STRETCHED = 32
@@ -29,9 +32,11 @@ _ITERATIONS = 8
 class HealthReport:
     """How well a flow inverts on given vectors, and ``FAR`` times as far from their mean.
 
-    The error of one vector is ``max_i |x'_i - x_i| / max(max_i |x_i|, sigma)`` with ``x'`` the vector
-    after forward and inverse and ``sigma`` the largest standard deviation of a feature. Features
-    far smaller than the largest are therefore tested less sharply than it is.
+    The error of one vector is ``max_i |x'_i - x_i| / max(max_i |x_i - mean_i|, sigma)`` with ``x'`` the
+    vector after forward and inverse, ``mean`` that of the vectors and ``sigma`` the largest standard
+    deviation of a feature. What an offset costs in rounding, ``8 eps max_i |mean_i|``, is first taken off the
+    numerator. Features that spread far less than the widest are tested less sharply than it is. Vectors that
+    do not spread at all have errors relative to ``max_i |x_i|``.
 
     A local Lipschitz constant is the largest singular value of the Jacobian at a vector. That of forward
     times that of the inverse says how many times the map may magnify a relative error on the way there and
@@ -115,8 +120,8 @@ def measure_health(flow: Flow, vectors: Tensor, context: Tensor | None = None) -
     flow.check(vectors, context)
     mean = vectors.mean(0)
     sigma = float(vectors.std(0, correction=0).max())
-    near = _round_trip_errors(flow, vectors, context, sigma)
-    far = _round_trip_errors(flow, mean + FAR * (vectors - mean), context, sigma)
+    near = _round_trip_errors(flow, vectors, context, mean, sigma)
+    far = _round_trip_errors(flow, mean + FAR * (vectors - mean), context, mean, sigma)
     finite_near, finite_far = near[near.isfinite()], far[far.isfinite()]
     there, back = _stretches(flow, vectors, context)
     unit = sigma or 1.0
@@ -160,7 +165,9 @@ def audit(flow: Flow, vectors: Tensor, context: Tensor | None = None) -> HealthR
     return report
 
 
-def _round_trip_errors(flow: Flow, vectors: Tensor, context: Tensor | None, sigma: float) -> Tensor:
+def _round_trip_errors(
+    flow: Flow, vectors: Tensor, context: Tensor | None, mean: Tensor, sigma: float
+) -> Tensor:
     """Return ``(n,)`` errors as `HealthReport` defines them, NaN where anything is not finite."""
     with torch.no_grad():
         try:
@@ -170,8 +177,14 @@ def _round_trip_errors(flow: Flow, vectors: Tensor, context: Tensor | None, sigm
         except FlowError:
             # Shapes were checked before: a path that cannot be integrated, or a root that is not found.
             return vectors.new_full((len(vectors),), math.nan)
-    size = vectors.abs().amax(-1).clamp_min(max(sigma, torch.finfo(vectors.dtype).tiny))
-    error = (back - vectors).abs().amax(-1) / size
+    numbers = torch.finfo(vectors.dtype)
+    rounding = numbers.eps * float(mean.abs().max())
+    allowed = _ROUNDINGS * rounding
+    if sigma <= rounding:
+        # A mean is rounded itself: identical vectors may seem to spread a little.
+        mean, allowed = torch.zeros_like(mean), 0.0
+    size = (vectors - mean).abs().amax(-1).clamp_min(max(sigma, numbers.tiny))
+    error = ((back - vectors).abs().amax(-1) - allowed).clamp_min(0) / size
     finite = torch.isfinite(z).all(-1) & torch.isfinite(nll) & torch.isfinite(error)
     return torch.where(finite, error, torch.nan)
 
