@@ -192,9 +192,9 @@ forward, backward and Adam on 256 vectors; log_prob and sampling are of 4,096 ve
 TABLES = """
 ## (c) POWER, GAS, HEPMASS, MINIBOONE, BSDS300
 
-`differnet.evaluation.density_tables.read_density_table(name, folder)` reads the published files with the
+`differnet.tables.published.read_density_table(name, folder)` reads the published files with the
 preparation of Papamakarios et al. 2017. It is checked on generated files of their shape
-(`tests/evaluation/test_density_tables.py`). The published files themselves are not at hand here: no
+(`tests/tables/test_published.py`). The published files themselves are not at hand here: no
 figure on them is claimed.
 """
 

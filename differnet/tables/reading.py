@@ -52,11 +52,7 @@ def read_table(path: Path) -> pd.DataFrame:
         table = _READERS[kind](path)
     except (ValueError, EOFError, OSError, pd.errors.ParserWarning) as error:
         # pandas and pyarrow raise kinds of ValueError and OSError for whatever is no such file.
-        raise TableError(
-            expected=f"a sound {kind} file",
-            found=f"{path.name}: {next(iter(str(error).splitlines()), type(error).__name__)}",
-            remedy="Save the table again.",
-        ) from error
+        raise _unsound(path, kind, error) from error
     table.columns = pd.Index([str(name) for name in table.columns])
     if table.empty:
         raise TableError(
@@ -65,6 +61,30 @@ def read_table(path: Path) -> pd.DataFrame:
             remedy="Save the table again.",
         )
     return table
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """Read the one array of an NPY file, whatever its name ends with; it can hold no code.
+
+    Returns:
+        ``(rows, columns)`` of whole or floating-point numbers, in the file's own type.
+
+    Raises:
+        TableError: The file is absent or damaged, an archive, or holds anything else.
+    """
+    try:
+        with path.open("rb") as file:
+            # Not numpy.load, which would open an archive as well. Objects would be pickles.
+            stored = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise _unsound(path, ".npy", error) from error
+    if stored.ndim != 2 or stored.dtype.kind not in "fiu":
+        raise TableError(
+            expected="one array of numbers, (rows, columns)",
+            found=f"{path.name} of shape {stored.shape} and type {stored.dtype}",
+            remedy="Save a two-dimensional array of numbers.",
+        )
+    return np.asarray(stored)
 
 
 def numbers(table: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
@@ -111,6 +131,14 @@ def numbers(table: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
     return rows
 
 
+def _unsound(path: Path, kind: str, error: Exception) -> TableError:
+    return TableError(
+        expected=f"a sound {kind} file",
+        found=f"{path.name}: {next(iter(str(error).splitlines()), type(error).__name__)}",
+        remedy="Save the table again.",
+    )
+
+
 def _is_number(column: pd.Series[Any]) -> bool:
     return pd.api.types.is_integer_dtype(column.dtype) or pd.api.types.is_float_dtype(column.dtype)
 
@@ -140,16 +168,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_npy(path: Path) -> pd.DataFrame:
-    with path.open("rb") as file:
-        # Not numpy.load, which would open an archive as well. Objects would be pickles.
-        stored = np.lib.format.read_array(file, allow_pickle=False)
-    if stored.ndim != 2 or stored.dtype.kind not in "fiu":
-        raise TableError(
-            expected="one array of numbers, (rows, columns)",
-            found=f"{path.name} of shape {stored.shape} and type {stored.dtype}",
-            remedy="Save a two-dimensional array of numbers.",
-        )
-    return pd.DataFrame(stored)
+    return pd.DataFrame(read_npy(path))
 
 
 _READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_npy}

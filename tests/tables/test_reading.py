@@ -66,6 +66,14 @@ def test_an_array_of_objects_is_no_table(tmp_path: Path) -> None:
         read_table(tmp_path / "cube.npy")
 
 
+def test_an_array_that_claims_more_rows_than_memory_holds_is_no_table(tmp_path: Path) -> None:
+    header = {"descr": "<f8", "fortran_order": False, "shape": (2**50, 2)}
+    with (tmp_path / "claims.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(TableError, match=r"claims\.npy"):
+        read_table(tmp_path / "claims.npy")
+
+
 def test_what_is_not_a_finite_number_is_named() -> None:
     with pytest.raises(TableError) as caught:
         numbers(TABLE, ["a", "word"])

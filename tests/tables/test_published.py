@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from differnet.evaluation.density_tables import (
+from differnet.tables.published import (
     DENSITY_TABLES,
     DensityTable,
     DensityTableError,
@@ -290,7 +290,7 @@ def test_bsds300_is_taken_as_it_is(tmp_path: Path) -> None:
 
 def test_bsds300_without_h5py_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
-    assert "pip install h5py" in refused("BSDS300", tmp_path, "h5py").remedy
+    assert "differnet[tables]" in refused("BSDS300", tmp_path, "h5py").remedy
 
 
 def test_bsds300_refuses_what_is_not_a_plain_table(tmp_path: Path) -> None:

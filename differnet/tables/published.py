@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from differnet.records import DiffernetError
+from differnet.tables.reading import TableError, read_npy
 
 Rows = NDArray[np.float64]
 
@@ -108,7 +109,7 @@ def read_density_table(name: str, folder: str | Path) -> DensityTable:
         >>> import tempfile
         >>> import numpy as np
         >>> from pathlib import Path
-        >>> from differnet.evaluation.density_tables import read_density_table
+        >>> from differnet.tables.published import read_density_table
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     np.save(Path(folder) / "data.npy", np.random.default_rng(0).normal(5, 3, (200, 43)))
         ...     table = read_density_table("miniboone", folder)
@@ -132,7 +133,7 @@ def split_sizes(rows: int) -> tuple[int, int, int]:
         DensityTableError: Too few rows to leave any in each.
 
     Example:
-        >>> from differnet.evaluation.density_tables import split_sizes
+        >>> from differnet.tables.published import split_sizes
         >>> split_sizes(2_049_280)  # POWER, as in the paper's table of sizes
         (1659917, 184435, 204928)
     """
@@ -233,7 +234,7 @@ def _read_bsds300(folder: Path) -> DensityTable:
         raise DensityTableError(
             expected="h5py, which reads BSDS300.hdf5",
             found="no such package",
-            remedy="Install it: pip install h5py.",
+            remedy="Install it: pip install 'differnet[tables]'.",
         ) from None
     path = folder / "BSDS300.hdf5"
     _present(path)
@@ -310,15 +311,11 @@ def _read_array(path: Path, width: int) -> Rows:
     """Return the file's numbers as a fresh float64 array, ``(n, width)``."""
     _present(path)
     try:
-        with path.open("rb") as file:
-            # Not numpy.load, which would open an archive as well. Objects would be pickles.
-            stored = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise _damaged(path, str(error)) from error
-    if stored.ndim != 2 or stored.shape[1] != width:
+        stored = read_npy(path)
+    except TableError as error:
+        raise _damaged(path, error.found) from error
+    if stored.shape[1] != width:
         raise _damaged(path, f"shape {stored.shape}, not (rows, {width})")
-    if stored.dtype.kind not in "fiu":
-        raise _damaged(path, f"type {stored.dtype}, not numbers")
     return np.array(_finite(stored, path), dtype=np.float64)
 
 
