@@ -15,7 +15,7 @@ from differnet.flows import Flow
 from flows.checks import agree, grid, round_trip_error, some_context
 from flows.families import FAMILIES, random_member
 
-# What a solver integrates costs a hundred times more: fewer nets and coarser grids, and its own tests beside.
+# What a solver integrates costs a hundred times more: coarser grids, and its own tests beside.
 CONTINUOUS = "ffjord"
 
 
@@ -29,7 +29,7 @@ def mass(flow: Flow, context: torch.Tensor | None, points: int) -> float:
 def test_density_integrates_to_one(family: str, features: int) -> None:
     """Ten nets each, every other one conditional; 0.5 % as promised."""
     points = {1: 4000, 2: 300}[features] if family != CONTINUOUS else {1: 2000, 2: 100}[features]
-    for seed in range(10 if family != CONTINUOUS else 3):
+    for seed in range(10):
         flow = random_member(family, features, 3 * (seed % 2), seed=seed)
         found = mass(flow, some_context(flow, seed), points)
         assert found == pytest.approx(1, abs=0.005), f"net {seed}"
@@ -102,10 +102,15 @@ def test_round_trip_in_single_precision(family: str, features: int) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("features", [1, 3, 16])
 def test_nll_of_any_vector(family: str, features: int) -> None:
-    """Finite for every x up to 1e6, and in float32 within 1e-3 of float64: relative above 1 nat."""
+    """34,003 vectors of one net a width, 102,009 a family: finite, and float32 within 1e-3 of float64.
+
+    Sizes are drawn evenly in their logarithm from 1e-6 to 1e6, coordinates uniformly up to the size on either
+    side; three more vectors have every coordinate at 0, 1e6 or -1e6. A gap is relative to the float64 nll,
+    absolute below 1 nat.
+    """
     flow = random_member(family, features, seed=features, gain=2.0)
     generator = torch.Generator().manual_seed(11)
-    n = 20_000 if family != CONTINUOUS else 4_000
+    n = 34_000
     sizes = 10 ** (12 * torch.rand(n, 1, generator=generator) - 6)
     x = (2 * torch.rand(n, features, generator=generator) - 1) * sizes
     x = torch.cat([x, torch.tensor([0.0, 1e6, -1e6])[:, None].expand(3, features)])
