@@ -2,6 +2,7 @@
 
     python benchmarks/flows_report.py                     measure everything, then write
     python benchmarks/flows_report.py --only digits ood   measure these, keep the others' figures
+    python benchmarks/flows_report.py --only versus --families radial   of a part, these families alone
     python benchmarks/flows_report.py --only              write from the figures that are there
 
 Each part runs in a process of its own and leaves a JSON file in reports/flows/. The peers of part (b) must be
@@ -52,8 +53,13 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, default=ROOT / "../shared/data", help="folder of mtd/ and aliens/"
     )
+    parser.add_argument("--families", nargs="+", help="with --only versus: measure these, keep the others")
     chosen = parser.parse_args()
+    if chosen.families and chosen.only != ["versus"]:
+        parser.error("--families goes with --only versus")
     commands = parts(chosen.data)
+    if chosen.families:
+        commands["versus"][0] += ["--families", *chosen.families]
     asked = list(commands) if chosen.only is None else chosen.only
     if unknown := set(asked) - set(commands):
         parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(commands)}")
@@ -64,7 +70,7 @@ def main() -> None:
         for command in commands[part]:
             print(f"{part}: {' '.join(command)}", file=sys.stderr, flush=True)
             subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
-        remember(part, told)
+        remember(part, told, chosen.families or [])
     (ROOT / "reports" / "flows.md").write_text(report(), encoding="utf-8")
 
 
@@ -96,11 +102,16 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def remember(part: str, told: dict[str, Any]) -> None:
-    """Note the source of a part's figures beside them."""
+def remember(part: str, told: dict[str, Any], families: list[str]) -> None:
+    """Note the source of a part's figures, or of some families' alone, beside them."""
     path = OUT / "sources.json"
     sources = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    sources[part] = told
+    if families:
+        sources |= {f"{part}, {family}": told for family in families}
+    else:
+        # What some families were measured by has no figures left.
+        sources = {name: value for name, value in sources.items() if not name.startswith(f"{part}, ")}
+        sources[part] = told
     path.write_text(json.dumps(sources, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
