@@ -325,8 +325,8 @@ def radial(
         features: Width of the vectors.
         context_features: Width of the context; 0 for an unconditional density.
         layers: Number of radial layers.
-        fast_sampling: ``True`` uses the paper's direction for samples, as reverse KL wants it. Both
-            directions have a closed form and cost nearly the same.
+        fast_sampling: ``True`` uses the paper's direction for samples, as reverse KL wants it, with layers
+            that open holes, see `Radial`. Both directions have a closed form and cost nearly the same.
         first: A transform before the layers, such as `Whitening`.
         seed: Of the starting centres.
 
@@ -340,7 +340,7 @@ def radial(
     """
 
     def layer(i: int) -> list[Transform]:
-        bend = Radial(features, context_features, seed=seed * layers + i)
+        bend = Radial(features, context_features, opens=fast_sampling, seed=seed * layers + i)
         return [Inverse(bend) if fast_sampling else bend]
 
     return stack(features, layer, layers, first, seed)

@@ -311,6 +311,7 @@ DISCRETE_CASES: tuple[Case, ...] = (
     *layers("spline_autoregressive", SplineAutoregressive, bends_alone=True, single=STEEP, hidden=12, bins=4),
     *layers("planar", Planar, bends_alone=True, single=STEEP, gain=4.0),
     *layers("radial", Radial, bends_alone=True),
+    *layers("radial_opens", Radial, bends_alone=True, gain=3.0, opens=True),
     *presets(nice, keeps_volumes=True, couplings=3, hidden=10),
     *presets(real_nvp, couplings=3, hidden=10),
     *presets(maf, layers=3, hidden=10),

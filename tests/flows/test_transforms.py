@@ -17,6 +17,7 @@ from differnet.flows import (
     LowRankWhitening,
     Permutation,
     Planar,
+    Radial,
     Transform,
     Whitening,
 )
@@ -138,6 +139,28 @@ def test_standardising_does_not_blow_up_a_constant_feature() -> None:
     median = vectors.std(0, correction=0).median()
     assert affine.scale[1].item() == pytest.approx(1e-2 * median.item())
     assert ElementwiseAffine.standardising(torch.ones(4, 2)).scale.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("opens", [False, True])
+def test_radial_layer_starts_as_the_identity(opens: bool) -> None:
+    layer = Radial(3, 2, opens=opens)
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    mapped, log_det = layer(x, torch.ones(2))
+    torch.testing.assert_close(mapped, x)
+    torch.testing.assert_close(log_det, torch.zeros(50), atol=1e-6, rtol=0)
+
+
+def test_radial_layer_that_opens_makes_a_hole() -> None:
+    """A push of about 2 at an alpha of 0.01: what lay within a hundredth of the centre fills a disc of 1."""
+    layer = Radial(2, opens=True)
+    with torch.no_grad():
+        layer.said.bias.copy_(torch.tensor([0.5, -0.5, 0.0, 2.0]))
+    centre = torch.tensor([0.5, -0.5])
+    angle = torch.linspace(0, 6, 20)
+    circle = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    reach = (layer(centre + 0.01 * circle)[0] - centre).norm(dim=-1)
+    assert float(reach.detach().min()) > 1
+    torch.testing.assert_close(layer.inverse(layer(centre + circle)[0])[0], centre + circle)
 
 
 def test_planar_layer_without_a_direction_keeps_volumes() -> None:

@@ -65,7 +65,7 @@ CASES: dict[type[Transform], tuple[str, ...]] = {
     SplineAutoregressive: ("spline_autoregressive_odd", "spline_autoregressive_context"),
     Scaling: ("scaling_odd", "scaling_context"),
     Planar: ("planar_odd", "planar_context"),
-    Radial: ("radial_odd", "radial_context"),
+    Radial: ("radial_odd", "radial_context", "radial_opens_odd"),
     ActNorm: ("actnorm_odd", "actnorm_pictures"),
     InvertibleLinear: ("mixing_odd", "mixing_pictures"),
     ConvolutionalCoupling: ("convolution_odd", "convolution_context"),
