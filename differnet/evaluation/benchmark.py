@@ -22,7 +22,7 @@ from differnet.detection.detector import Detector, DetectorSettings, Progress
 from differnet.evaluation.intervals import auroc_interval, proportion_interval
 from differnet.evaluation.metrics import MetricError, PixelCurves, aupr, by_kind, fpr_at_tpr, image_auroc
 from differnet.images.layouts import GOOD, Dataset, Part
-from differnet.images.reading import read_mask
+from differnet.images.reading import read_masks
 from differnet.records import DiffernetError, Inspection, Verdict
 
 
@@ -106,17 +106,17 @@ def evaluate_detector(
     parts = _test_parts(dataset)
     labels = [str(p.label) for p in parts]
     defective = np.array([label != GOOD for label in labels])
-    curves = PixelCurves() if any(p.mask_path is not None for p in parts) else None
+    curves = PixelCurves() if any(p.mask_paths for p in parts) else None
     inspections: list[Inspection] = []
     started = time.perf_counter()
     looking = 0.0
     for part, inspection in zip(parts, detector.inspect_many([p.path for p in parts], progress), strict=True):
         before = time.perf_counter()
         if curves is not None and inspection.heat_map is not None:
-            if part.mask_path is not None:
-                curves.add(inspection.heat_map, read_mask(part.mask_path, inspection.heat_map.shape))
-            elif part.label == GOOD:
-                curves.add(inspection.heat_map, np.zeros(inspection.heat_map.shape, dtype=bool))
+            height, width = inspection.heat_map.shape
+            # A defective part without a mask says nothing of its pixels.
+            if part.mask_paths or part.label == GOOD:
+                curves.add(inspection.heat_map, read_masks(part.mask_paths, (height, width)))
         inspections.append(replace(inspection, heat_map=None))
         looking += time.perf_counter() - before
     inspecting = time.perf_counter() - started - looking

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import pytest
 from differnet.detection import DensitySettings, Detector, DetectorSettings
 from differnet.evaluation import MetricError
 from differnet.evaluation.benchmark import BenchmarkError, evaluate_detector, run_benchmark
-from differnet.images.layouts import read_layout
-from differnet.images.reading import write_png
+from differnet.images.layouts import Part, read_layout
+from differnet.images.reading import read_mask, write_png
 from differnet.images.synthetic import render_part
 
 SETTINGS = DetectorSettings(
@@ -137,6 +138,31 @@ def test_evaluation_of_a_detector_has_an_interval(product: Path) -> None:
     assert low <= measured["image_auroc"] <= high
     assert told[-1] == ("inspect", 8, 8)
     assert set(measured["seconds"]) == {"inspection", "metrics"}
+
+
+def test_several_masks_of_a_picture_count_as_their_union(product: Path, tmp_path: Path) -> None:
+    dataset = read_layout(product, "mvtec")
+    detector = Detector(SETTINGS).fit([part.path for part in dataset.train_good]).calibrate()
+
+    def figures(keep: int) -> list[float]:
+        parts = tuple(replace(part, mask_paths=halves(part)[:keep]) for part in dataset.parts)
+        measured = evaluate_detector(detector, replace(dataset, parts=parts))
+        return [measured["pixel_auroc"], measured["aupro"]]
+
+    def halves(part: Part) -> tuple[Path, ...]:
+        cut: list[Path] = []
+        for path in part.mask_paths:
+            mask = read_mask(path)
+            before = mask.cumsum().reshape(mask.shape) <= mask.sum() // 2
+            for half in (mask & before, mask & ~before):
+                assert half.any()
+                cut.append(tmp_path / f"{path.parent.name}-{path.stem}-{len(cut)}.png")
+                write_png(cut[-1], half)
+        return tuple(cut)
+
+    whole = evaluate_detector(detector, dataset)
+    assert figures(2) == [whole["pixel_auroc"], whole["aupro"]]
+    assert figures(1) != figures(2)
 
 
 def test_progress_names_the_seed(product: Path) -> None:
