@@ -22,7 +22,19 @@ MIXED = 4
 app = typer.Typer(no_args_is_help=True, help="Look at a folder of pictures before training on it.")
 
 # Of `differnet.images.layouts.LAYOUTS`, which is not loaded for a page of help.
-LAYOUT_NAMES = ("mtd", "mvtec-ad-2", "mvtec-loco", "btad", "mvtec", "folder")
+LAYOUT_NAMES = (
+    "manifest",
+    "mtd",
+    "kolektorsdd",
+    "kolektorsdd2",
+    "real-iad",
+    "mvtec-ad-2",
+    "mvtec-loco",
+    "btad",
+    "mvtec",
+    "visa",
+    "folder",
+)
 
 LayoutOption = Annotated[
     str,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from differnet.images.layouts.parts import GOOD, LayoutError, Part
+from differnet.images.layouts.parts import GOOD, Part
 from differnet.images.reading import ImageError, read_mask
 
 PICTURE_SUFFIXES = frozenset(
@@ -22,8 +22,6 @@ TEST_NAMES = frozenset(("test", "testing"))
 VALIDATION_NAMES = frozenset(("validation", "val", "valid"))
 # What a mask's stem adds to its picture's, in lower case.
 _MASK_ENDINGS = ("_mask", "_label", "_gt")
-# Missing files that a message names; all are counted.
-_NAMED_MISSING = 3
 
 
 def folders(root: Path) -> list[Path]:
@@ -124,37 +122,6 @@ def marks_something(mask: Path) -> bool | None:
         return bool(read_mask(mask).any())
     except ImageError:
         return None
-
-
-def inside(folder: Path, name: str) -> Path | None:
-    """Join a name out of a listing to a folder; ``None`` where it would lead out of the folder.
-
-    Example:
-        >>> inside(Path("parts"), "good/1.png").as_posix(), inside(Path("parts"), "../secret.png")
-        ('parts/good/1.png', None)
-    """
-    pure = PurePosixPath(name.replace("\\", "/"))
-    # A colon in the first part is a drive letter.
-    if not pure.parts or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0] or "\0" in name:
-        return None
-    return folder / pure
-
-
-def require_files(files: Iterable[Path], listing: Path) -> None:
-    """Find out whether what a listing names is there.
-
-    Raises:
-        LayoutError: Files are missing.
-    """
-    wanted = list(files)
-    missing = [file for file in wanted if not file.is_file()]
-    if missing:
-        named = ", ".join(str(file) for file in missing[:_NAMED_MISSING])
-        raise LayoutError(
-            expected=f"the {len(wanted):,} files that {listing} names",
-            found=f"{len(missing):,} missing: {named}" + (" ..." if len(missing) > _NAMED_MISSING else ""),
-            remedy="Complete the folder, or take the missing files out of the listing.",
-        )
 
 
 def _name(path: Path) -> str:

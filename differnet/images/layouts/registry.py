@@ -7,18 +7,29 @@ from dataclasses import replace
 from pathlib import Path
 
 from differnet.images.layouts.files import folders, has_pictures, is_mask_name, pictures_below, pictures_in
+from differnet.images.layouts.kolektor import KOLEKTORSDD, KOLEKTORSDD2
+from differnet.images.layouts.manifest import MANIFEST, MANIFEST_SUFFIXES, read_manifest_file
 from differnet.images.layouts.mtd import MTD
 from differnet.images.layouts.mvtec import BTAD, MVTEC, MVTEC_AD_2, MVTEC_LOCO
 from differnet.images.layouts.parts import GOOD, Dataset, Layout, LayoutError, Part
 from differnet.images.layouts.plain import FOLDER
+from differnet.images.layouts.real_iad import REAL_IAD
+from differnet.images.layouts.visa import VISA
 
-# The most specific first. Good parts beside others is the loosest shape, and is asked for last of all.
+# The most specific first: what a person wrote down, then shapes that only one dataset has. VisA as its
+# authors sort it cannot be told from MVTec AD, which is read alike. Good parts beside others is the loosest
+# shape, and is asked for last of all.
 LAYOUTS: dict[str, Layout] = {
+    "manifest": MANIFEST,
     "mtd": MTD,
+    "kolektorsdd": KOLEKTORSDD,
+    "kolektorsdd2": KOLEKTORSDD2,
+    "real-iad": REAL_IAD,
     "mvtec-ad-2": MVTEC_AD_2,
     "mvtec-loco": MVTEC_LOCO,
     "btad": BTAD,
     "mvtec": MVTEC,
+    "visa": VISA,
     "folder": FOLDER,
 }
 # Folders that a message names.
@@ -29,7 +40,7 @@ def read_layout(root: Path | str, layout: str = "auto") -> Dataset:
     """List the parts of a folder.
 
     Args:
-        root: The folder: one product, or a folder of products.
+        root: The folder: one product, or a folder of products. Or a manifest, .csv or .jsonl.
         layout: A name of :data:`LAYOUTS`, or ``auto`` for the first that fits, the most specific
             first.
 
@@ -48,6 +59,8 @@ def read_layout(root: Path | str, layout: str = "auto") -> Dataset:
             found=repr(layout),
             remedy="Choose one of these; auto finds the layout by itself.",
         )
+    if layout in ("auto", "manifest") and root.suffix.lower() in MANIFEST_SUFFIXES and root.is_file():
+        return _require_good(_dataset(root.parent, "manifest", *read_manifest_file(root)))
     _require_folder(root)
     names = list(LAYOUTS) if layout == "auto" else [layout]
     specific = [name for name in names if LAYOUTS[name] is not FOLDER]
@@ -109,7 +122,7 @@ def _read_products(root: Path, names: Sequence[str]) -> Dataset | None:
     notes: list[str] = []
     for folder in fitting:
         read, remarks = LAYOUTS[name].read(folder)
-        parts += [replace(part, product=folder.name) for part in read]
+        parts += [replace(part, product=part.product or folder.name) for part in read]
         notes += [f"{folder.name}: {remark}" for remark in remarks]
     others = [folder.name for folder in candidates if folder not in fitting and has_pictures(folder)]
     if others:
