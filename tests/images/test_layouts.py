@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,20 @@ def test_list_pictures(tmp_path: Path) -> None:
     plant(tmp_path, ["b/2.png", "a/10.png", "1.jpg", "ground_truth/x.png", ".cache/y.png"])
     plant(tmp_path, ["notes.md"], b"")
     assert [file.name for file in list_pictures(tmp_path)] == ["1.jpg", "10.png", "2.png"]
+
+
+def test_the_documentation_lists_every_layout_and_a_manifest_that_is_read(tmp_path: Path) -> None:
+    words = (Path(__file__).resolve().parents[2] / "docs" / "layouts.md").read_text(encoding="utf-8")
+    table = words.split("| name |", 1)[1].split("\n\n", 1)[0]
+    assert re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE) == list(LAYOUTS)
+    plant(tmp_path, re.findall(r"(?:shots|truth)/\w+\.png", words))
+    table, lines = words.split("```\n")[1:4:2]
+    (tmp_path / "a.csv").write_text(table, encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text(lines, encoding="utf-8")
+    shown = read_layout(tmp_path / "a.csv")
+    assert shown.counts == {"train": {"good": 1}, "test": {"good": 1, "dent": 1}}
+    assert masks(tmp_path, of_kind(shown.parts, "dent")) == [["truth/0003a.png", "truth/0003b.png"]]
+    assert read_layout(tmp_path / "b.jsonl").parts == shown.parts
 
 
 @needs_shared

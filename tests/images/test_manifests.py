@@ -120,6 +120,7 @@ def test_two_manifests_are_ambiguous(root: Path) -> None:
         ("shots/006.png,0,train,,nut", "good or a kind of defect for a label in line 8"),
         ("shots/006.png,good,evaluation,,nut", "train, validation or test for a split in line 8"),
         ("shots/006.png,good,,,nut", "a split, as other lines have in line 8"),
+        ("shots/006.png,good,train,,", "a product, as other lines have in line 8"),
         (",good,train,,nut", "the path of a picture in line 8"),
         ("shots/006.png,good,train", "5 cells in line 8 .*; found 3"),
     ],

@@ -62,7 +62,7 @@ def read_manifest_file(listing: Path) -> Reading:
 
     Raises:
         LayoutError: A line is not as it should be, a file is missing or stands there twice, or only some
-            parts have a split.
+            parts have a split or a product.
     """
     rows: Sequence[tuple[int, Mapping[str, Any]]] = (
         read_table(listing, ("path",)) if listing.suffix.lower() == ".csv" else read_json_lines(listing)
@@ -75,10 +75,13 @@ def read_manifest_file(listing: Path) -> Reading:
             raise bad_line(listing, line, "another picture", f"{part.path.name}, as in line {before}")
         parts.append(part)
     require_files((file for part in parts for file in (part.path, *part.mask_paths)), listing)
-    unsplit = [part for part in parts if part.split is None]
-    if unsplit and len(unsplit) < len(parts):
-        raise bad_line(listing, lines[unsplit[0].path], "a split, as other lines have", "none")
-    if unsplit:
+    for what, without in (
+        ("split", [part for part in parts if part.split is None]),
+        ("product", [part for part in parts if part.product is None]),
+    ):
+        if 0 < len(without) < len(parts):
+            raise bad_line(listing, lines[without[0].path], f"a {what}, as other lines have", "none")
+    if all(part.split is None for part in parts):
         return _split(parts), ["No splits given: every 4th good part by name is a test part."]
     return parts, []
 
