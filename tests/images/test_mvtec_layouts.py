@@ -35,6 +35,12 @@ def test_an_mvtec_product(tmp_path: Path) -> None:
     assert dataset.notes == ("1 of 3 defective test parts have no mask: pixel figures leave them out.",)
 
 
+def test_a_tree_without_any_masks_needs_no_note(tmp_path: Path) -> None:
+    plant_mvtec(tmp_path)
+    shutil.rmtree(tmp_path / "ground_truth")
+    assert read_layout(tmp_path).notes == ()
+
+
 def test_a_folder_of_mvtec_products(tmp_path: Path) -> None:
     for product in ("wood", "carpet"):
         plant_mvtec(tmp_path / product)
@@ -208,6 +214,11 @@ def test_a_product_of_btad_alone(btad: Path) -> None:
     dataset = read_layout(btad / "03")
     assert (dataset.layout, dataset.products) == ("btad", ("03",))
     assert named(dataset.train_good) == [f"{k:04d}.bmp" for k in range(4)]
+
+
+def test_a_kind_called_ko_makes_no_btad(btad: Path) -> None:
+    (btad / "01/train/ok").rename(btad / "01/train/good")
+    assert read_layout(btad / "01").layout == "mvtec"
 
 
 # What goes for all of them.

@@ -23,7 +23,7 @@ PART = encode_png(np.full((2, 3, 3), 90, np.uint8))
 
 @pytest.fixture
 def visa(tmp_path: Path) -> Path:
-    """As published: 6 good parts a product, of which the table puts 2 into test, and 2 anomalies."""
+    """As published: 6 good parts a product, of which the table puts some into test, and 2 anomalies."""
     root = tmp_path / "VisA_20220922"
     rows = ["object,split,label,image,mask"]
     for product in ("candle", "pcb1"):
@@ -33,7 +33,7 @@ def visa(tmp_path: Path) -> Path:
         plant(root, numbered(f"{product}/Data/Masks/Anomaly", 2), encode_png(np.full((2, 3), 3, np.uint8)))
         plant(root, [f"{product}/image_anno.csv"], b"image,label,mask\n")
         for k in range(6):
-            split = "test" if k in (1, 2) else "train"
+            split = "test" if k in {"candle": (1, 2), "pcb1": (5,)}[product] else "train"
             rows.append(f"{product},{split},normal,{product}/Data/Images/Normal/{k:03d}.JPG,")
         for k in range(2):
             image, mask = (f"{product}/Data/{kind}/Anomaly/{k:03d}" for kind in ("Images", "Masks"))
@@ -54,6 +54,7 @@ def test_visa_as_published_is_split_by_its_table(visa: Path) -> None:
     candle = dataset.of_product("candle")
     assert candle.counts == {"train": {"good": 4}, "test": {"good": 2, "anomaly": 2}}
     assert named(of_kind(candle.test, "good")) == ["001.JPG", "002.JPG"]
+    assert named(of_kind(dataset.of_product("pcb1").test, "good")) == ["005.JPG"]
     assert masks(visa / "candle", of_kind(candle.test, "anomaly")) == [
         ["Data/Masks/Anomaly/000.png"],
         ["Data/Masks/Anomaly/001.png"],
@@ -266,6 +267,15 @@ def test_real_iad_by_its_resolution_or_product(real_iad: Path) -> None:
     whole = read_layout(real_iad)
     assert read_layout(real_iad / "realiad_256").parts == whole.parts
     assert read_layout(real_iad / "realiad_256/usb").parts == whole.of_product("usb").parts
+
+
+def test_files_that_a_system_leaves_are_no_lists(real_iad: Path) -> None:
+    plant(real_iad, ["realiad_jsons/realiad_jsons/._usb.json"], b"\x00\x05\x16\x07")
+    assert read_layout(real_iad).products == ("audiojack", "usb")
+
+
+def test_products_keep_their_names_in_one_more_folder(real_iad: Path) -> None:
+    assert read_layout(real_iad.parent).products == ("audiojack", "usb")
 
 
 def test_real_iad_with_lists_beside_products(real_iad: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from differnet.images.layouts.files import folders
+from differnet.images.layouts.files import folders, is_visible
 from differnet.images.layouts.listings import inside, read_json, require_files, required_inside
 from differnet.images.layouts.parts import GOOD, Layout, LayoutError, Part, Reading, Split
 
@@ -42,7 +42,7 @@ def read_real_iad(root: Path) -> Reading:
     pictures = root if only is not None else _choose_resolution(root)
     parts: list[Part] = []
     absent: list[str] = []
-    for listing in sorted(lists.glob("*.json")):
+    for listing in _lists_in(lists):
         if only is not None and listing.stem != only:
             continue
         tree = read_json(listing)
@@ -67,12 +67,16 @@ def _is_product(folder: Path) -> bool:
     return good.is_dir() and bad.is_dir() and any(_SAMPLE.fullmatch(sample.name) for sample in folders(good))
 
 
+def _lists_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.glob("*.json") if is_visible(file.name))
+
+
 def _list_folders(base: Path) -> dict[str, Path]:
     """Find folders of lists: realiad_jsons, single-view and noisy ones, or the folder of products itself."""
     outer = [folder for folder in folders(base) if folder.name.startswith(_LISTS)]
     inner = [folder for place in outer for folder in folders(place) if folder.name.startswith(_LISTS)]
-    found = {folder.name: folder for folder in (*outer, *inner) if any(folder.glob("*.json"))}
-    if not found and any(_is_product(base / listing.stem) for listing in base.glob("*.json")):
+    found = {folder.name: folder for folder in (*outer, *inner) if _lists_in(folder)}
+    if not found and any(_is_product(base / listing.stem) for listing in _lists_in(base)):
         return {_LISTS: base}
     return found
 
