@@ -21,9 +21,28 @@ MIXED = 4
 
 app = typer.Typer(no_args_is_help=True, help="Look at a folder of pictures before training on it.")
 
+# Of `differnet.images.layouts.LAYOUTS`, which is not loaded for a page of help.
+LAYOUT_NAMES = (
+    "manifest",
+    "mtd",
+    "kolektorsdd",
+    "kolektorsdd2",
+    "real-iad",
+    "mvtec-ad-2",
+    "mvtec-loco",
+    "btad",
+    "mvtec",
+    "visa",
+    "folder",
+)
+
 LayoutOption = Annotated[
     str,
-    typer.Option("--layout", metavar="NAME", help="auto, mtd, mvtec or folder: how the folder is laid out."),
+    typer.Option(
+        "--layout",
+        metavar="NAME",
+        help=f"How the folder is laid out: auto finds out, or {', '.join(LAYOUT_NAMES)}.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 

@@ -76,14 +76,21 @@ def benchmark(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Train and evaluate from nothing under the stated protocol, once a seed."""
+    """Train and evaluate from nothing under the stated protocol, once a seed.
+
+    Where DATA holds several products, each gets models of its own, and the figures are their mean.
+    """
     from differnet.images.layouts import read_layout
 
     shown = terminal()
-    dataset = choose_product(read_layout(folder, layout), product)
+    dataset = read_layout(folder, layout)
+    # Every product is measured, unless one is named.
+    several = len(dataset.products) > 1 and not product
+    if not several:
+        dataset = choose_product(dataset, product)
     with shown.waiting("loading torch"):
         from differnet.detection import DetectorSettings
-        from differnet.evaluation.benchmark import run_benchmark
+        from differnet.evaluation.benchmark import run_benchmark, run_benchmark_by_product
 
     settings = DetectorSettings(
         backbone=backbone,
@@ -91,14 +98,28 @@ def benchmark(
         allow_download=allow_download,
         image_size=image_size,
         device=device,
-        product=product or product_name(dataset),
+        product="" if several else product or product_name(dataset),
     )
-    with shown.steps() as steps:
-        figures = run_benchmark(dataset, settings, seeds, progress=steps)
+
+    steps = shown.steps()
+
+    def note_product(name: str, measured: Mapping[str, Any]) -> None:
+        # A benchmark of many products takes hours; what is known shall not be lost with the last of them.
+        steps.clear()
+        shown.note(f"{name}: AUROC, part {figure_words(measured['image_auroc'])}")
+
+    with steps:
+        if several:
+            figures = run_benchmark_by_product(dataset, settings, seeds, steps, note_product)
+        else:
+            figures = run_benchmark(dataset, settings, seeds, progress=steps)
     if as_json:
         shown.write_json(figures)
         return
-    show_figures(shown, figures)
+    if several:
+        show_products(shown, figures)
+    else:
+        show_figures(shown, figures)
     listed = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in figures["seconds"].items())
     shown.tell(f"\n{seeds} {'seed' if seeds == 1 else 'seeds'}; {listed}")
 
@@ -120,6 +141,19 @@ def show_figures(shown: Terminal, figures: Mapping[str, Any]) -> None:
         shown.tell("")
         cells = [(label, figure_words(auroc)) for label, auroc in by_defect.items()]
         shown.write_table(plain_table(("kind of defect", "AUROC"), cells, numbers=1))
+
+
+def show_products(shown: Terminal, figures: Mapping[str, Any]) -> None:
+    """Show each product's figures and their mean on stdout for a person.
+
+    Args:
+        shown: Where to.
+        figures: Of `run_benchmark_by_product`.
+    """
+    columns = {name: words for name, words in FIGURES.items() if name in figures}
+    measured = [*figures["by_product"].items(), ("mean", figures)]
+    rows = [(name, *(figure_words(each[column]) for column in columns)) for name, each in measured]
+    shown.write_table(plain_table(("product", *columns.values()), rows, numbers=len(columns)))
 
 
 def figure_words(figure: Any) -> str:

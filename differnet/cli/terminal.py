@@ -291,6 +291,13 @@ class Steps:
         """Fix the stage, for callers that only count."""
         return lambda done, total: self(stage, done, total)
 
+    def clear(self) -> None:
+        """Take the bars away, so that those of the next job do not pile up under them."""
+        if self._bars is not None:
+            for task in self._tasks.values():
+                self._bars.remove_task(task)
+        self._tasks.clear()
+
     def _move_bar(self, bars: Progress, stage: str, done: int, total: int) -> None:
         if stage not in self._tasks:
             self._tasks[stage] = bars.add_task(escape(legible(stage)), total=total)

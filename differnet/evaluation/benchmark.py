@@ -10,7 +10,7 @@ import hashlib
 import json
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
@@ -22,7 +22,7 @@ from differnet.detection.detector import Detector, DetectorSettings, Progress
 from differnet.evaluation.intervals import auroc_interval, proportion_interval
 from differnet.evaluation.metrics import MetricError, PixelCurves, aupr, by_kind, fpr_at_tpr, image_auroc
 from differnet.images.layouts import GOOD, Dataset, Part
-from differnet.images.reading import read_mask
+from differnet.images.reading import read_masks
 from differnet.records import DiffernetError, Inspection, Verdict
 
 
@@ -46,12 +46,15 @@ def run_benchmark(
         ``by_defect``, ``by_seed``, ``seconds`` by stage (means), ``configuration``.
 
     Raises:
-        BenchmarkError: No seed.
+        BenchmarkError: No seed, or several products: one model of all of them is another task.
         MetricError: The test parts lack good or defective ones; said before anything is trained.
     """
-    if seeds < 1:
+    _require_seeds(seeds)
+    if len(dataset.products) > 1:
         raise BenchmarkError(
-            expected="at least one seed", found=str(seeds), remedy="Three are the protocol's."
+            expected="one product",
+            found=", ".join(dataset.products),
+            remedy="Use run_benchmark_by_product, or Dataset.of_product for one of them.",
         )
     _test_parts(dataset)
     runs: list[dict[str, Any]] = []
@@ -85,6 +88,63 @@ def run_benchmark(
     }
 
 
+def run_benchmark_by_product(
+    dataset: Dataset,
+    settings: DetectorSettings,
+    seeds: int,
+    progress: Progress | None = None,
+    finished: Callable[[str, Mapping[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Train and evaluate each product of a dataset on its own, once for each seed.
+
+    Args:
+        dataset: Of several products, each with training parts, and test parts good and defective.
+        settings: As for `run_benchmark`; each model gets its product's name.
+        seeds: How many runs of each product.
+        progress: Called with (stage, done, total).
+        finished: Called with each product's name and figures as soon as they are measured.
+
+    Returns:
+        ``image_auroc``, ``pixel_auroc``, ``aupro``: means over products, each counted once however many
+        parts it has; ``None`` where one of them has no masks. ``image_auroc_spread`` of that mean over seeds.
+        ``by_product``: what `run_benchmark` returns. ``seconds`` by stage, all products together.
+
+    Raises:
+        BenchmarkError: No seed, or no product has a name.
+        MetricError: A product's test parts lack good or defective ones; said before anything is trained.
+    """
+    _require_seeds(seeds)
+    if not dataset.products:
+        raise BenchmarkError(
+            expected="a dataset of products", found="parts of no product", remedy="Use run_benchmark."
+        )
+    products = {product: dataset.of_product(product) for product in dataset.products}
+    for product, parts in products.items():
+        try:
+            _test_parts(parts)
+        except MetricError as error:
+            raise MetricError(
+                expected=f"{error.expected} of {product}", found=error.found, remedy=error.remedy
+            ) from error
+    by_product: dict[str, dict[str, Any]] = {}
+    for product, parts in products.items():
+        named = replace(settings, product=product)
+        by_product[product] = run_benchmark(parts, named, seeds, _prefixed(progress, product))
+        if finished is not None:
+            finished(product, by_product[product])
+    measured = list(by_product.values())
+    means = [fmean(m["by_seed"][seed]["image_auroc"] for m in measured) for seed in range(seeds)]
+    return {
+        "image_auroc": _mean(measured, "image_auroc"),
+        "image_auroc_spread": float(np.ptp(means)),
+        "pixel_auroc": _mean(measured, "pixel_auroc"),
+        "aupro": _mean(measured, "aupro"),
+        "by_product": by_product,
+        "seconds": {k: round(sum(m["seconds"][k] for m in measured), 2) for k in measured[0]["seconds"]},
+        "configuration": _configuration(dataset, settings, seeds),
+    }
+
+
 def evaluate_detector(
     detector: Detector, dataset: Dataset, progress: Progress | None = None, *, pooled: bool = False
 ) -> dict[str, Any]:
@@ -106,17 +166,17 @@ def evaluate_detector(
     parts = _test_parts(dataset)
     labels = [str(p.label) for p in parts]
     defective = np.array([label != GOOD for label in labels])
-    curves = PixelCurves() if any(p.mask_path is not None for p in parts) else None
+    curves = PixelCurves() if any(p.mask_paths for p in parts) else None
     inspections: list[Inspection] = []
     started = time.perf_counter()
     looking = 0.0
     for part, inspection in zip(parts, detector.inspect_many([p.path for p in parts], progress), strict=True):
         before = time.perf_counter()
         if curves is not None and inspection.heat_map is not None:
-            if part.mask_path is not None:
-                curves.add(inspection.heat_map, read_mask(part.mask_path, inspection.heat_map.shape))
-            elif part.label == GOOD:
-                curves.add(inspection.heat_map, np.zeros(inspection.heat_map.shape, dtype=bool))
+            height, width = inspection.heat_map.shape
+            # A defective part without a mask says nothing of its pixels.
+            if part.mask_paths or part.label == GOOD:
+                curves.add(inspection.heat_map, read_masks(part.mask_paths, (height, width)))
         inspections.append(replace(inspection, heat_map=None))
         looking += time.perf_counter() - before
     inspecting = time.perf_counter() - started - looking
@@ -146,6 +206,13 @@ def evaluate_detector(
         measured["image_auroc_interval"] = [interval.low, interval.high]
     measured["seconds"] = {"inspection": inspecting, "metrics": looking + time.perf_counter() - before}
     return measured
+
+
+def _require_seeds(seeds: int) -> None:
+    if seeds < 1:
+        raise BenchmarkError(
+            expected="at least one seed", found=str(seeds), remedy="Three are the protocol's."
+        )
 
 
 def _test_parts(dataset: Dataset) -> Sequence[Part]:
@@ -183,9 +250,13 @@ def _mean(runs: Sequence[dict[str, Any]], name: str) -> float | None:
 
 
 def _numbered(progress: Progress | None, seed: int, seeds: int) -> Progress | None:
-    if progress is None or seeds == 1:
-        return progress
-    return lambda stage, done, total: progress(f"seed {seed + 1} of {seeds}: {stage}", done, total)
+    return progress if seeds == 1 else _prefixed(progress, f"seed {seed + 1} of {seeds}")
+
+
+def _prefixed(progress: Progress | None, words: str) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda stage, done, total: progress(f"{words}: {stage}", done, total)
 
 
 def _commit() -> str | None:

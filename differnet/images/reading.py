@@ -31,7 +31,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -66,6 +66,7 @@ __all__ = [
     "encode_png",
     "read_image",
     "read_mask",
+    "read_masks",
     "write_png",
 ]
 
@@ -561,6 +562,28 @@ def read_mask(path: Path | str | bytes, shape: tuple[int, int] | None = None) ->
         )
     half = np.iinfo(levels.dtype).max // 2 + 1
     return np.asarray(levels >= (half if levels.max() >= half else 1))
+
+
+def read_masks(paths: Sequence[Path | str], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Read the ground truth of one picture: the union of its masks.
+
+    Args:
+        paths: The mask files; none marks nothing.
+        shape: ``(height, width)`` that each mask must have.
+
+    Returns:
+        ``(height, width)`` bool.
+
+    Raises:
+        ImageError: A file is refused, or its shape is another one.
+
+    >>> read_masks([], (1, 2)).tolist()
+    [[False, False]]
+    """
+    united = np.zeros(shape, dtype=np.bool_)
+    for path in paths:
+        united |= read_mask(path, shape)
+    return united
 
 
 def encode_png(pixels: NDArray[Any]) -> bytes:

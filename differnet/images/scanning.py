@@ -65,7 +65,7 @@ class ScanReport:
         layout: Its layout's name.
         products: Products found.
         counts: Parts by split and label.
-        masks: Ground-truth masks that fit their picture.
+        masks: Pictures with ground-truth masks that all fit.
         readable: Pictures that decode.
         unreadable: Pictures and masks that do not, with reasons.
         duplicates: Groups of files with the same bytes.
@@ -145,8 +145,10 @@ class _Tally:
             self.refused.append(Refused(part.path, error.reason.value, str(error)))
             return
         self._describe(part, picture)
-        if part.mask_path is not None:
-            self._check_mask(part.mask_path, (picture.height, picture.width))
+        shape = picture.height, picture.width
+        # Every mask is read: each file that does not fit is to be named.
+        fitting = [self._fits(mask, shape) for mask in part.mask_paths]
+        self.masks += bool(fitting) and all(fitting)
 
     def _describe(self, part: Part, picture: Picture) -> None:
         self.readable += 1
@@ -160,12 +162,13 @@ class _Tally:
         if picture.bit_depth == 16:
             self.undeclared_peak = max(self.undeclared_peak, int(picture.pixels.max()))
 
-    def _check_mask(self, mask: Path, shape: tuple[int, int]) -> None:
+    def _fits(self, mask: Path, shape: tuple[int, int]) -> bool:
         try:
             read_mask(mask, shape)
-            self.masks += 1
         except ImageError as error:
             self.refused.append(Refused(mask, error.reason.value, str(error)))
+            return False
+        return True
 
 
 def scan(
@@ -288,7 +291,9 @@ def _split_warnings(dataset: Dataset) -> Iterable[str]:
     strange = sum(part.split == "train" and part.label != GOOD for part in dataset.parts)
     if strange:
         yield f"{_files(strange)} of the train split are not good parts; they are not trained on."
-    test = {part.label == GOOD for part in dataset.test}
+    test = {part.label == GOOD for part in dataset.test if part.label is not None}
+    if dataset.test and not test:
+        yield "No test part has a label: nothing can be measured."
     if test == {True}:
         yield "No defective test part: recall cannot be measured."
     if test == {False}:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from differnet.cli.data import LAYOUT_NAMES
+from differnet.images.layouts import LAYOUTS
+
 Invoke = Callable[..., Result]
 
 
@@ -40,7 +43,11 @@ def test_what_is_wrong_is_named(invoke: Invoke, tree: Path) -> None:
     assert "\x1b" not in shown.stdout
 
 
+def test_the_help_names_every_layout() -> None:
+    assert tuple(LAYOUTS) == LAYOUT_NAMES
+
+
 def test_an_unknown_layout_is_explained(invoke: Invoke, tree: Path) -> None:
     shown = invoke("data", "scan", tree, "--layout", "coco")
     assert shown.exit_code == 1
-    assert "auto, mtd, mvtec, folder" in shown.stderr
+    assert f"auto, {', '.join(LAYOUTS)}" in shown.stderr

@@ -117,6 +117,20 @@ def test_bars_show_on_a_terminal() -> None:
     assert "4 of 4" in capture.get()
 
 
+def test_bars_of_a_finished_job_can_be_taken_away() -> None:
+    shown = Terminal()
+    shown.log = Console(force_terminal=True, width=100, stderr=True)
+    shown.plain = False
+    with shown.log.capture() as capture, shown.steps() as steps:
+        steps("first: training", 4, 4)
+        steps.clear()
+        steps("second: training", 1, 4)
+        steps("second: training", 4, 4)
+    said = capture.get()
+    assert "first" in said
+    assert "first" not in said[said.index("second") :]
+
+
 def test_tables_escape_their_cells(capsys: pytest.CaptureFixture[str]) -> None:
     Terminal().write_table(plain_table(("", ""), [("a\x1b[31m", "[red]b")]))
     said = capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,14 @@ import pytest
 
 from differnet.detection import DensitySettings, Detector, DetectorSettings
 from differnet.evaluation import MetricError
-from differnet.evaluation.benchmark import BenchmarkError, evaluate_detector, run_benchmark
-from differnet.images.layouts import read_layout
-from differnet.images.reading import write_png
+from differnet.evaluation.benchmark import (
+    BenchmarkError,
+    evaluate_detector,
+    run_benchmark,
+    run_benchmark_by_product,
+)
+from differnet.images.layouts import Part, read_layout
+from differnet.images.reading import read_mask, write_png
 from differnet.images.synthetic import render_part
 
 SETTINGS = DetectorSettings(
@@ -139,6 +145,31 @@ def test_evaluation_of_a_detector_has_an_interval(product: Path) -> None:
     assert set(measured["seconds"]) == {"inspection", "metrics"}
 
 
+def test_several_masks_of_a_picture_count_as_their_union(product: Path, tmp_path: Path) -> None:
+    dataset = read_layout(product, "mvtec")
+    detector = Detector(SETTINGS).fit([part.path for part in dataset.train_good]).calibrate()
+
+    def figures(keep: int) -> list[float]:
+        parts = tuple(replace(part, mask_paths=halves(part)[:keep]) for part in dataset.parts)
+        measured = evaluate_detector(detector, replace(dataset, parts=parts))
+        return [measured["pixel_auroc"], measured["aupro"]]
+
+    def halves(part: Part) -> tuple[Path, ...]:
+        cut: list[Path] = []
+        for path in part.mask_paths:
+            mask = read_mask(path)
+            before = mask.cumsum().reshape(mask.shape) <= mask.sum() // 2
+            for half in (mask & before, mask & ~before):
+                assert half.any()
+                cut.append(tmp_path / f"{path.parent.name}-{path.stem}-{len(cut)}.png")
+                write_png(cut[-1], half)
+        return tuple(cut)
+
+    whole = evaluate_detector(detector, dataset)
+    assert figures(2) == [whole["pixel_auroc"], whole["aupro"]]
+    assert figures(1) != figures(2)
+
+
 def test_progress_names_the_seed(product: Path) -> None:
     stages: list[str] = []
     run_benchmark(read_layout(product, "mvtec"), SETTINGS, 2, lambda stage, *_: stages.append(stage))
@@ -147,8 +178,74 @@ def test_progress_names_the_seed(product: Path) -> None:
 
 @pytest.mark.parametrize("seeds", [0, -1])
 def test_no_seed_is_no_benchmark(product: Path, seeds: int) -> None:
-    with pytest.raises(BenchmarkError, match="at least one seed"):
-        run_benchmark(read_layout(product, "mvtec"), SETTINGS, seeds)
+    for run in (run_benchmark, run_benchmark_by_product):
+        with pytest.raises(BenchmarkError, match="at least one seed"):
+            run(read_layout(product, "mvtec"), SETTINGS, seeds)
+
+
+@pytest.fixture(scope="module")
+def two_products(product: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The product twice, its copy with one training part less."""
+    root = tmp_path_factory.mktemp("products")
+    for name in ("flange", "gasket"):
+        shutil.copytree(product, root / name)
+    (root / "gasket" / "train" / "good" / "011.png").unlink()
+    return root
+
+
+def test_each_product_has_models_of_its_own(
+    two_products: Path, product: Path, measured: dict[str, Any]
+) -> None:
+    stages: set[str] = set()
+    finished: list[str] = []
+    together = run_benchmark_by_product(
+        read_layout(two_products),
+        SETTINGS,
+        2,
+        lambda stage, *_: stages.add(stage),
+        lambda name, figures: finished.append(f"{name} {figures['configuration']['settings']['product']}"),
+    )
+    json.dumps(together, allow_nan=False)
+    each = together["by_product"]
+    assert list(each) == ["flange", "gasket"]
+    assert finished == ["flange flange", "gasket gasket"]
+    # The name of a product is in a model's identity, and in none of its figures.
+    for name in ("image_auroc", "pixel_auroc", "aupro", "by_defect", "evidence"):
+        assert each["flange"][name] == measured[name]
+    for name in ("image_auroc", "pixel_auroc", "aupro"):
+        assert together[name] == pytest.approx(np.mean([one[name] for one in each.values()]))
+    by_seed = np.array([[run["image_auroc"] for run in one["by_seed"]] for one in each.values()])
+    assert together["image_auroc_spread"] == pytest.approx(np.ptp(by_seed.mean(axis=0)))
+    assert each["gasket"]["configuration"]["parts"]["train"] == {"good": 11}
+    assert together["configuration"]["parts"]["train"] == {"good": 23}
+    assert together["seconds"]["total"] == pytest.approx(
+        sum(one["seconds"]["total"] for one in each.values()), abs=0.02
+    )
+    assert {"flange: seed 1 of 2: features", "gasket: seed 2 of 2: inspect"} <= stages
+
+
+def test_products_are_never_mixed_into_one_model(two_products: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Detector, "fit", lambda *_: pytest.fail("trained on both"))
+    with pytest.raises(BenchmarkError, match="one product; found flange, gasket"):
+        run_benchmark(read_layout(two_products), SETTINGS, 1)
+
+
+def test_every_product_is_checked_before_the_first_is_trained(
+    two_products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(shutil.copytree(two_products, tmp_path / "products"))
+    for kind in KINDS:
+        shutil.rmtree(root / "gasket" / "test" / kind)
+    monkeypatch.setattr(Detector, "fit", lambda *_: pytest.fail("trained for nothing"))
+    with pytest.raises(MetricError, match="good and defective test parts of gasket"):
+        run_benchmark_by_product(read_layout(root), SETTINGS, 1)
+
+
+def test_parts_of_no_product_are_one_benchmark(tmp_path: Path) -> None:
+    for k in range(4):
+        write_png(tmp_path / f"{k}.png", render_part(k, size=64).pixels)
+    with pytest.raises(BenchmarkError, match="parts of no product"):
+        run_benchmark_by_product(read_layout(tmp_path), SETTINGS, 1)
 
 
 def test_what_cannot_be_measured_is_refused_before_training(

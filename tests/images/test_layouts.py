@@ -1,41 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from differnet.images.layouts import (
-    LAYOUTS,
-    Dataset,
-    LayoutError,
-    Part,
-    list_pictures,
-    read_layout,
-)
-from differnet.images.reading import encode_png
+from differnet.images.layouts import LAYOUTS, Dataset, LayoutError, list_pictures, read_layout
+from images.trees import BLANK, MARKED, masks, named, numbered, of_kind, plant
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real images are not here")
-
-BLANK = encode_png(np.zeros((2, 3), np.uint8))
-MARKED = encode_png(np.full((2, 3), 255, np.uint8))
-
-
-def plant(root: Path, names: Iterable[str], content: bytes = BLANK) -> None:
-    for name in names:
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-
-
-def numbered(folder: str, count: int, suffix: str = ".png") -> list[str]:
-    return [f"{folder}/{k:03d}{suffix}" for k in range(count)]
-
-
-def named(parts: Iterable[Part]) -> list[str]:
-    return [part.path.name for part in parts]
 
 
 # Plain folders.
@@ -87,17 +61,36 @@ def test_masks_are_no_class(tmp_path: Path) -> None:
     plant(tmp_path, ["ground_truth/dent/000_mask.png", "masks/001.png", "dent/002_mask.png"], MARKED)
     dataset = read_layout(tmp_path)
     assert dataset.kinds == ("dent",)
-    dents = [part for part in dataset.parts if part.label == "dent"]
-    masks = [part.mask_path.relative_to(tmp_path).as_posix() for part in dents if part.mask_path]
-    assert masks == ["ground_truth/dent/000_mask.png", "masks/001.png", "dent/002_mask.png"]
-    assert not any(part.mask_path for part in dataset.good)
+    assert masks(tmp_path, of_kind(dataset.parts, "dent")) == [
+        ["ground_truth/dent/000_mask.png"],
+        ["masks/001.png"],
+        ["dent/002_mask.png"],
+    ]
+    assert not any(part.mask_paths for part in dataset.good)
+
+
+def test_a_folder_of_masks_belongs_to_a_picture_and_never_a_kinds_folder(tmp_path: Path) -> None:
+    plant(tmp_path, [*numbered("good", 4), "dent/a.png", "dent/scratch.png"])
+    plant(tmp_path, ["gt/dent/a/0.png", "gt/dent/a/1.png", "gt/scratch/b.png"], MARKED)
+    dents = of_kind(read_layout(tmp_path).parts, "dent")
+    assert masks(tmp_path, dents) == [["gt/dent/a/0.png", "gt/dent/a/1.png"], []]
+
+
+@pytest.mark.parametrize("ending", ["_mask", "_label", "_GT"])
+def test_a_mask_beside_its_picture_is_no_picture(tmp_path: Path, ending: str) -> None:
+    plant(tmp_path, [*numbered("good", 4), "dent/a.jpg", f"dent/b{ending}.png"])
+    plant(tmp_path, [f"dent/a{ending}.png"], MARKED)
+    dents = of_kind(read_layout(tmp_path).parts, "dent")
+    # Without a picture of its stem, a file is a picture whatever its name.
+    assert named(dents) == ["a.jpg", f"b{ending}.png"]
+    assert masks(tmp_path, dents) == [[f"dent/a{ending}.png"], []]
 
 
 def test_two_pictures_of_one_stem_are_two_parts(tmp_path: Path) -> None:
     plant(tmp_path, [*numbered("good", 4), "dent/a.png", "dent/a.jpg"])
-    dents = [part for part in read_layout(tmp_path).parts if part.label == "dent"]
+    dents = of_kind(read_layout(tmp_path).parts, "dent")
     assert len(dents) == 2
-    assert not any(part.mask_path for part in dents)
+    assert not any(part.mask_paths for part in dents)
 
 
 def test_loose_pictures_beside_classes_are_named_in_a_note(tmp_path: Path) -> None:
@@ -118,46 +111,6 @@ def test_a_folder_of_plain_products(tmp_path: Path) -> None:
     assert len(dataset.of_product("nut").parts) == 10
     with pytest.raises(LayoutError, match="screw"):
         dataset.of_product("screw")
-
-
-# MVTec AD.
-
-
-def plant_mvtec(root: Path) -> None:
-    plant(root, [*numbered("train/good", 5), *numbered("test/good", 2), *numbered("test/hole", 3)])
-    plant(root, [f"ground_truth/hole/{k:03d}_mask.png" for k in range(2)], MARKED)
-
-
-def test_an_mvtec_product(tmp_path: Path) -> None:
-    plant_mvtec(tmp_path / "carpet")
-    dataset = read_layout(tmp_path / "carpet")
-    assert dataset.layout == "mvtec"
-    assert dataset.products == ("carpet",)
-    assert dataset.counts == {"train": {"good": 5}, "test": {"good": 2, "hole": 3}}
-    holes = [part for part in dataset.test if part.label == "hole"]
-    assert [part.mask_path is not None for part in holes] == [True, True, False]
-    assert holes[0].mask_path == tmp_path / "carpet/ground_truth/hole/000_mask.png"
-
-
-def test_a_folder_of_mvtec_products(tmp_path: Path) -> None:
-    for product in ("wood", "carpet"):
-        plant_mvtec(tmp_path / product)
-    plant(tmp_path, ["license.txt", "readme.txt"])
-    dataset = read_layout(tmp_path)
-    assert (dataset.layout, dataset.products) == ("mvtec", ("carpet", "wood"))
-    assert len(dataset.parts) == 20
-    assert [part.product for part in dataset.parts] == ["carpet"] * 10 + ["wood"] * 10
-
-
-def test_validation_parts_are_for_training(tmp_path: Path) -> None:
-    plant_mvtec(tmp_path)
-    plant(tmp_path, numbered("validation/good", 3))
-    assert read_layout(tmp_path).counts["train"] == {"good": 8}
-
-
-def test_pictures_without_a_class_in_test_have_no_label(tmp_path: Path) -> None:
-    plant(tmp_path, [*numbered("train", 4), *numbered("test", 2)])
-    assert read_layout(tmp_path).counts == {"train": {"good": 4}, "test": {"unlabelled": 2}}
 
 
 # MTD.
@@ -191,8 +144,8 @@ def test_a_blank_mask_is_no_mask_and_a_broken_one_is_kept(tmp_path: Path) -> Non
     plant_mtd(tmp_path)
     plant(tmp_path, ["MT_Crack/Imgs/002.jpg"])
     plant(tmp_path, ["MT_Crack/Imgs/002.png"], b"broken")
-    cracks = [part for part in read_layout(tmp_path).parts if part.label == "Crack"]
-    assert [part.mask_path and part.mask_path.name for part in cracks] == ["000.png", None, "002.png"]
+    cracks = of_kind(read_layout(tmp_path).parts, "Crack")
+    assert masks(tmp_path, cracks) == [["MT_Crack/Imgs/000.png"], [], ["MT_Crack/Imgs/002.png"]]
 
 
 # Errors, order, real data.
@@ -230,8 +183,8 @@ def test_no_folder_and_an_empty_one(tmp_path: Path, layout: str) -> None:
 
 
 def test_an_unknown_layout_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match="auto, mtd, mvtec, folder"):
-        read_layout(tmp_path, "visa")
+    with pytest.raises(LayoutError, match=f"auto, {', '.join(LAYOUTS)}"):
+        read_layout(tmp_path, "coco")
 
 
 def test_a_layout_that_does_not_fit_is_not_replaced_by_another(tmp_path: Path) -> None:
@@ -260,6 +213,20 @@ def test_list_pictures(tmp_path: Path) -> None:
     assert [file.name for file in list_pictures(tmp_path)] == ["1.jpg", "10.png", "2.png"]
 
 
+def test_the_documentation_lists_every_layout_and_a_manifest_that_is_read(tmp_path: Path) -> None:
+    words = (Path(__file__).resolve().parents[2] / "docs" / "layouts.md").read_text(encoding="utf-8")
+    table = words.split("| name |", 1)[1].split("\n\n", 1)[0]
+    assert re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE) == list(LAYOUTS)
+    plant(tmp_path, re.findall(r"(?:shots|truth)/\w+\.png", words))
+    table, lines = words.split("```\n")[1:4:2]
+    (tmp_path / "a.csv").write_text(table, encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text(lines, encoding="utf-8")
+    shown = read_layout(tmp_path / "a.csv")
+    assert shown.counts == {"train": {"good": 1}, "test": {"good": 1, "dent": 1}}
+    assert masks(tmp_path, of_kind(shown.parts, "dent")) == [["truth/0003a.png", "truth/0003b.png"]]
+    assert read_layout(tmp_path / "b.jsonl").parts == shown.parts
+
+
 @needs_shared
 def test_the_real_magnetic_tiles() -> None:
     dataset = read_layout(SHARED / "mtd")
@@ -268,7 +235,7 @@ def test_the_real_magnetic_tiles() -> None:
         "test": {"good": 191, "Blowhole": 115, "Break": 85, "Crack": 57, "Fray": 32, "Uneven": 103},
     }
     # Four of the uneven tiles come with a blank mask.
-    assert sum(part.mask_path is not None for part in dataset.parts) == 388
+    assert sum(len(part.mask_paths) for part in dataset.parts) == 388
     assert dataset.notes == ()
 
 

@@ -1,0 +1,22 @@
+"""Understand how a person's folder says which parts are good, which are not, and where the masks are.
+
+A layout is one entry of :data:`LAYOUTS`: what it looks for, whether a folder looks like it, and how
+its parts are listed. Nothing is decoded here except masks that tell by being blank.
+"""
+
+from differnet.images.layouts.files import PICTURE_SUFFIXES
+from differnet.images.layouts.parts import GOOD, Dataset, Layout, LayoutError, Part, Split
+from differnet.images.layouts.registry import LAYOUTS, list_pictures, read_layout
+
+__all__ = [
+    "GOOD",
+    "LAYOUTS",
+    "PICTURE_SUFFIXES",
+    "Dataset",
+    "Layout",
+    "LayoutError",
+    "Part",
+    "Split",
+    "list_pictures",
+    "read_layout",
+]
