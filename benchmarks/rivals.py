@@ -1,9 +1,10 @@
 """PaDiM, PatchCore and the closed-form Gaussians beside differnet: same network, preprocessing and split.
 
 Every method sees the maps of strides 8, 16 and 32 of differnet's own backbone, of pictures read and resized
-by differnet's own code, and is measured by its metrics on masks of the pictures' own size. Nothing is chosen
-by test parts: the constants are the papers'. Each product leaves `reports/rivals-<product>.json`; methods
-that are not measured anew keep their figures.
+by differnet's own code, and is measured by its metrics on masks of the pictures' own size. No constant is
+tuned on test parts: they are the papers', or where these are silent those of published implementations. The
+Gaussian of stride 32 was added when that of stride 16 was seen to be the weaker on `aliens`; both are shown.
+Each product leaves `reports/rivals-<product>.json`; methods that are not measured anew keep their figures.
 
     python benchmarks/rivals.py                                    every method on every product
     python benchmarks/rivals.py --only mtd --methods patchcore_1 --seeds 1
