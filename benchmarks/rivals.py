@@ -49,7 +49,7 @@ from differnet.evaluation.metrics import MetricError, PixelCurves, by_kind, imag
 from differnet.features import Backbone, Preprocessing, find_weights, prepare_batch
 from differnet.features.backbone import STRIDES, BackboneError
 from differnet.images.layouts import GOOD, Dataset, Part, read_layout
-from differnet.images.reading import read_image, read_mask
+from differnet.images.reading import read_image, read_masks
 from differnet.images.synthetic import make_sample_product
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -561,10 +561,10 @@ def _run(rival: Rival, train: Extracted, test: Extracted, parts: Sequence[Part])
         if heat is None:
             continue
         for part, shape, one in zip(parts[some], test.shapes[some], heat, strict=True):
-            if part.mask_path is None and part.label != GOOD:
+            if not part.mask_paths and part.label != GOOD:
                 continue
-            located |= part.mask_path is not None
-            mask = np.zeros(shape, bool) if part.mask_path is None else read_mask(part.mask_path, shape)
+            located |= bool(part.mask_paths)
+            mask = read_masks(part.mask_paths, shape)
             curves.add(cv2.resize(one, shape[::-1], interpolation=cv2.INTER_LINEAR), mask)
     strangeness = np.concatenate(scored)
     labels = [str(p.label) for p in parts]
