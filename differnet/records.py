@@ -132,14 +132,15 @@ class Record:
         reasons: Sentences a person can read, the strongest evidence first.
         nll_global: Negative log-density of the part's pooled statistics, nats.
         nll_local: Mean negative log-density of the patches where it is highest, nats.
-        typicality_local: Mean over the patches where it is highest of ``(|z|^2 - D) / 2``, nats: nll less
-            the patch's own local entropy, the z-only statistic. For comparison; no threshold rests on it.
+        typicality_global: ``(|z|^2 - D) / 2`` of the pooled statistics, nats: nll with the log-determinant
+            left out, the z-only statistic. The verdict rests on it and on the next.
+        typicality_local: The same of the patches where it is highest, their mean.
         bits_per_dim_global, bits_per_dim_local: nll in bits over its number of dimensions.
-        strangeness: The verdict's statistic: the strongest evidence on a calibrated scale
+        strangeness: The verdict's statistic: all evidence together on a calibrated scale
             (``-log10`` of a smoothed tail probability). 2 means one good part in a hundred.
         p_value: Conformal p-value of ``strangeness`` among good calibration parts.
         p_value_global, p_value_local, p_value_ood: The same for each evidence alone: typicality of the
-            whole, nll of the patches, typicality of the picture's median cell.
+            whole, of the patches, of the picture's median cell.
         t_review, t_defect: The two thresholds on ``strangeness`` (T1, T2) in force.
         heat_map_path: Relative to the run's folder.
     """
@@ -157,6 +158,7 @@ class Record:
     processed_at: str | None = None
     nll_global: float | None = None
     nll_local: float | None = None
+    typicality_global: float | None = None
     typicality_local: float | None = None
     bits_per_dim_global: float | None = None
     bits_per_dim_local: float | None = None

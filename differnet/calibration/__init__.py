@@ -1,5 +1,6 @@
 """Calibration: p-values, thresholds and verdicts. Arrays in, arrays out, no torch."""
 
+from differnet.calibration.combination import surprise, together
 from differnet.calibration.conformal import (
     CalibrationError,
     false_alarm_interval,
@@ -7,6 +8,7 @@ from differnet.calibration.conformal import (
     smallest_alpha,
     threshold,
 )
+from differnet.calibration.expectation import Expectation, Kernel
 from differnet.calibration.tails import TailScale, held_out_strangeness
 from differnet.calibration.verdict import OOD_STRANGENESS, CalibratedEvidence, Thresholds, decide
 
@@ -14,6 +16,8 @@ __all__ = [
     "OOD_STRANGENESS",
     "CalibratedEvidence",
     "CalibrationError",
+    "Expectation",
+    "Kernel",
     "TailScale",
     "Thresholds",
     "decide",
@@ -21,5 +25,7 @@ __all__ = [
     "held_out_strangeness",
     "p_values",
     "smallest_alpha",
+    "surprise",
     "threshold",
+    "together",
 ]

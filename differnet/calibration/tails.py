@@ -69,7 +69,9 @@ class TailScale:
             [0.0, 0.3, 0.6, 3.11]
         """
         asked = np.asarray(figures, dtype=np.float64)
-        below = np.searchsorted(self.body, asked, side="left")
+        # Interpolated between good parts: of two parts that fall between the same two the stranger stays so.
+        places, ranks = np.unique(self.body[self.body < self.start], return_index=True)
+        below = np.interp(asked, [*places, self.start], [*ranks, self._parts_below])
         # The body ends exactly where the tail begins, so that the scale has no step there.
         share = np.minimum((1 - _TAIL_SHARE) * below / max(self._parts_below, 1), 1 - _TAIL_SHARE)
         body = 0.0 - np.log10(1 - share)

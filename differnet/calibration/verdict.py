@@ -28,6 +28,7 @@ class CalibratedEvidence:
     """What is known of one part on calibrated scales.
 
     Attributes:
+        total: Strangeness of the part, all evidence together.
         whole: Strangeness of the part's pooled statistics (global density).
         local: Strangeness of its strangest patches (local density).
         spread: Strangeness of its median cell: is most of the picture strange?
@@ -38,6 +39,7 @@ class CalibratedEvidence:
         healthy: False when the model itself failed its checks.
     """
 
+    total: float
     whole: float
     local: float
     spread: float
@@ -49,12 +51,6 @@ class CalibratedEvidence:
     quality_flags: tuple[str, ...] = ()
     healthy: bool = True
 
-    @property
-    def strangeness(self) -> float:
-        """A part is as strange as its strangest evidence; not a number where one of them is none."""
-        # Python's max would drop a NaN that stands second.
-        return math.nan if math.isnan(self.whole + self.local) else max(self.whole, self.local)
-
 
 def decide(evidence: CalibratedEvidence, thresholds: Thresholds) -> tuple[Verdict, tuple[str, ...]]:
     """Return the verdict and its reasons, the strongest first.
@@ -63,7 +59,7 @@ def decide(evidence: CalibratedEvidence, thresholds: Thresholds) -> tuple[Verdic
     comparison with NaN can never pass a part.
     """
     figures = (
-        *(evidence.whole, evidence.local, evidence.spread, evidence.blandness),
+        *(evidence.total, evidence.whole, evidence.local, evidence.spread, evidence.blandness),
         *(evidence.p_value, evidence.p_value_whole, evidence.p_value_local, evidence.p_value_spread),
         *(thresholds.review, thresholds.defect, thresholds.ood),
     )
@@ -73,8 +69,8 @@ def decide(evidence: CalibratedEvidence, thresholds: Thresholds) -> tuple[Verdic
         return Verdict.INVALID, ("the evidence is not a finite number",)
     if evidence.quality_flags:
         return Verdict.OOD, tuple(_FLAG_REASONS.get(flag, flag) for flag in evidence.quality_flags)
-    strange = evidence.strangeness >= thresholds.review
-    rejected = evidence.strangeness >= thresholds.defect
+    strange = evidence.total >= thresholds.review
+    rejected = evidence.total >= thresholds.defect
     if rejected and evidence.spread >= thresholds.ood:
         return Verdict.OOD, (
             "nearly the whole picture is unlike the good parts: another product, view, light or focus",

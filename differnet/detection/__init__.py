@@ -2,7 +2,8 @@
 
 from differnet.detection.bundle import BundleError
 from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
-from differnet.detection.detector import Detector, DetectorError, DetectorSettings
+from differnet.detection.detector import Detector
+from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.statistics import PatchScale, patch_vectors, pooled_statistics
 
 __all__ = [

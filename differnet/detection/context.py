@@ -35,6 +35,14 @@ def coordinates_for(parts: int) -> int:
     return max(1, min(16, parts // 16))
 
 
+def kinds_for(parts: int) -> int:
+    """Return how many principal coordinates tell what kind of part it is, for calibration.
+
+    One for every 16 parts, at most 4: neighbours have to be found among the good parts.
+    """
+    return min(4, parts // 16)
+
+
 def patch_context(coordinates: Tensor, rows: int, columns: int) -> Tensor:
     """Join position and the part's principal coordinates into a condition for every patch.
 

@@ -128,14 +128,16 @@ class PartDensity(nn.Module):
     Args:
         flow: On the raw statistics.
         shape: What the flow was built from.
+        parts: Good parts that it was learned from.
     """
 
     shape: FlowShape
 
-    def __init__(self, flow: Flow, shape: FlowShape) -> None:
+    def __init__(self, flow: Flow, shape: FlowShape, parts: int) -> None:
         super().__init__()
         self.flow = flow
         self.shape = shape
+        self.parts = parts
         self.coordinates = coordinates_for(shape.features if shape.rank is None else shape.rank)
 
     @classmethod
@@ -167,8 +169,13 @@ class PartDensity(nn.Module):
                 gain = trial.log_prob(statistics[held]) - Flow(inner).log_prob(statistics[held])
             if float(gain.mean()) > 0:
                 chain = train(statistics, gaussian)
-                return cls(Flow(Compose([*_links(gaussian), chain])).eval(), coupled)
-        return cls(Flow(gaussian).eval(), shape)
+                return cls(Flow(Compose([*_links(gaussian), chain])).eval(), coupled, parts)
+        return cls(Flow(gaussian).eval(), shape, parts)
+
+    @torch.no_grad()
+    def energy(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``|z|^2 / D`` and the nll in nats of every part, each ``(batch,)``."""
+        return _energy(self.flow, statistics, None)
 
     @torch.no_grad()
     def leading(self, statistics: Tensor) -> Tensor:
@@ -252,12 +259,18 @@ class PatchDensity(nn.Module):
         return cls(Flow(Compose([*_links(gaussian), chain])).eval(), coupled)
 
     @torch.no_grad()
-    def evidence(self, patches: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
-        """Return nll and typicality of every patch, each ``(batch, rows, columns)``, nats."""
+    def energy(self, patches: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``|z|^2 / D`` and the nll in nats of every patch, each ``(batch, rows, columns)``."""
         rows, columns = patches.shape[1:3]
         context = patch_context(coordinates, rows, columns) if self.shape.context else None
-        evidence = self.flow.evidence(patches, context)
-        return evidence.nll, evidence.typicality
+        return _energy(self.flow, patches, context)
+
+
+def _energy(flow: Flow, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    evidence = flow.evidence(x, context)
+    # The centred half square back to a ratio; rounding may leave it a hair below zero.
+    energy = (1 + 2 * evidence.typicality / flow.features).clamp_min(torch.finfo(torch.float32).tiny)
+    return energy, evidence.nll
 
 
 def _gaussian(vectors: Tensor, noise: float) -> Compose:

@@ -1,46 +1,28 @@
-"""The detector: fit on good parts, calibrate on good parts it has not seen, inspect.
-
-Fitting is cross-fitting: the good parts are dealt into folds, and each member of the ensemble
-learns from all folds but one. Every good part is thus judged by a member that has never seen it,
-and no part is spent on calibration alone.
-"""
+"""The detector: fit on good parts, calibrate on good parts it has not seen, inspect."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from differnet.calibration import (
-    CalibratedEvidence,
-    TailScale,
-    Thresholds,
-    decide,
-    false_alarm_interval,
-    held_out_strangeness,
-    p_values,
-    smallest_alpha,
-    threshold,
-)
-from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
-from differnet.detection.regions import strange_regions
-from differnet.detection.statistics import PatchScale, patch_vectors, pooled_statistics
+from differnet.calibration import Thresholds, false_alarm_interval, smallest_alpha
+from differnet.detection.ensemble import Ensemble, Features, Member, RawEvidence, deal, one_thread
+from differnet.detection.judging import Calibration, Identity, Judge
+from differnet.detection.settings import DetectorError, DetectorSettings
+from differnet.detection.statistics import patch_vectors, pooled_statistics
 from differnet.features import (
     Backbone,
     Preprocessing,
@@ -49,9 +31,8 @@ from differnet.features import (
     prepare_batch,
     sha256_of,
 )
-from differnet.images.quality import measure_quality, quality_flags
 from differnet.images.reading import ImageError, ReadingRule, read_image
-from differnet.records import DiffernetError, Inspection, Picture, Record, Verdict
+from differnet.records import Inspection, Picture
 
 Source = Path | str | Picture | NDArray[Any]
 Progress = Callable[[str, int, int], None]
@@ -59,158 +40,6 @@ Progress = Callable[[str, int, int], None]
 _BATCH = 16
 # With fewer good parts there is nothing to hold out.
 _LEAST_PARTS = 4
-# Share of a picture's patches whose mean is the part's local evidence: one strange patch alone may
-# be noise, and a defect that covers a patch nearly always touches its neighbours.
-_STRANGEST_SHARE = 0.01
-# A wrong input is strange in most of a 4 x 4 grid, a defect in a few cells; averaging a cell's
-# patches first makes good parts so alike in this figure that the two separate.
-_EXTENT_CELLS = 4
-# Seeds of members and flows are made of 1,000 times this one, and torch takes 64 bits.
-_LARGEST_SEED = 2**32 - 1
-_MOST_FOLDS = 64
-_MOST_SCALES = 8
-
-
-class DetectorError(DiffernetError):
-    """A detector that was asked for something out of its order, or fed too little."""
-
-
-@dataclass(frozen=True)
-class DetectorSettings:
-    """What a person may choose. Everything else has one default for every product.
-
-    Attributes:
-        backbone: A timm network.
-        weights: Its weights; ``None`` finds the installed ones.
-        allow_download: Let timm fetch weights.
-        image_size: Side of the square that pictures are resized to, pixels.
-        seed: Of folds, weights, batches and noise.
-        alpha_review: Share of good parts that may be sent to REVIEW or beyond.
-        alpha_defect: Share of good parts that may be called DEFECT or OOD (overkill).
-        device: ``auto``, ``cpu`` or ``cuda``.
-        product: Name that records carry.
-        folds: Members of the ensemble.
-        density: How the densities are built.
-        scales: Grids of the local densities.
-        reading: How files become pixels.
-
-    Raises:
-        DetectorError: A number is outside its range; said here, before anything is trained.
-    """
-
-    backbone: str = "tf_efficientnet_lite0"
-    weights: Path | None = None
-    allow_download: bool = False
-    image_size: int = 256
-    seed: int = 0
-    alpha_review: float = 0.05
-    alpha_defect: float = 0.01
-    device: str = "auto"
-    product: str = ""
-    folds: int = 4
-    density: DensitySettings = field(default_factory=DensitySettings)
-    scales: tuple[PatchScale, ...] = (PatchScale("patches", 16),)
-    reading: ReadingRule = field(default_factory=ReadingRule)
-
-    def __post_init__(self) -> None:
-        _check_alphas(self.alpha_review, self.alpha_defect)
-        for name, value, least, most in (
-            ("seed", self.seed, 0, _LARGEST_SEED),
-            ("folds", self.folds, 2, _MOST_FOLDS),
-            ("scales", len(self.scales), 1, _MOST_SCALES),
-        ):
-            if not least <= value <= most:
-                raise DetectorError(
-                    expected=f"{name} from {least} to {most}", found=str(value), remedy="Use the default."
-                )
-
-
-@dataclass(frozen=True)
-class Member:
-    """One member of the ensemble: a global density, and a local one a scale."""
-
-    part: PartDensity
-    patches: tuple[PatchDensity, ...]
-
-
-@dataclass(frozen=True)
-class Features:
-    """What the backbone makes of some parts.
-
-    Attributes:
-        statistics: ``(parts, features)`` pooled.
-        patches: One ``(parts, rows, columns, channels)`` a scale.
-    """
-
-    statistics: Tensor
-    patches: tuple[Tensor, ...]
-
-    def __getitem__(self, index: Tensor | slice) -> Features:
-        return Features(self.statistics[index], tuple(p[index] for p in self.patches))
-
-
-@dataclass(frozen=True)
-class RawEvidence:
-    """Evidence of some parts before calibration, nats.
-
-    Attributes:
-        whole: ``(parts,)`` typicality of the pooled statistics.
-        nll_whole: ``(parts,)``.
-        local: ``(parts, scales)`` mean nll of the patches of highest nll.
-        typicality_local: ``(parts, scales)`` mean typicality of the patches of highest typicality: the
-            z-only statistic, kept beside the full density for comparison.
-        extent: ``(parts, scales)`` typicality of the median cell of a coarse grid: how strange is most of
-            the picture?
-        maps: One ``(parts, rows, columns)`` typicality map a scale.
-    """
-
-    whole: NDArray[np.float64]
-    nll_whole: NDArray[np.float64]
-    local: NDArray[np.float64]
-    typicality_local: NDArray[np.float64]
-    extent: NDArray[np.float64]
-    maps: tuple[NDArray[np.float32], ...]
-
-    def is_finite(self, index: int) -> bool:
-        """Whether everything that is known of one part is a finite number."""
-        figures: list[NDArray[Any]] = [self.whole, self.nll_whole, self.local, self.typicality_local]
-        figures += [self.extent, *self.maps]
-        return all(bool(np.isfinite(f[index]).all()) for f in figures)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What the good parts showed, out of fold; everything a verdict rests on.
-
-    Attributes:
-        whole: ``(parts,)`` raw evidence, likewise ``local`` and ``extent`` ``(parts, scales)``.
-        peaks: ``(parts,)`` largest value of each good part's heat map.
-        map_mean, map_spread: ``(scales,)`` of a good patch's typicality.
-        alpha_review, alpha_defect: Rates in force: the ones asked for, or the smallest that these parts
-            can promise.
-        scheme: ``cross-fitted`` or ``split``.
-    """
-
-    whole: NDArray[np.float64]
-    local: NDArray[np.float64]
-    extent: NDArray[np.float64]
-    peaks: NDArray[np.float64]
-    map_mean: NDArray[np.float64]
-    map_spread: NDArray[np.float64]
-    alpha_review: float
-    alpha_defect: float
-    scheme: str
-
-    @property
-    def arrays(self) -> dict[str, NDArray[np.float64]]:
-        """Every array by its name."""
-        names = ("whole", "local", "extent", "peaks", "map_mean", "map_spread")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def rates(self) -> tuple[float, float, str]:
-        """The promised rates, and the scheme they rest on."""
-        return self.alpha_review, self.alpha_defect, self.scheme
 
 
 class Detector:
@@ -229,13 +58,13 @@ class Detector:
         self.skipped: list[tuple[str, str]] = []
         self.seconds: dict[str, float] = {}
         self.backbone_: Backbone | None = None
-        self.preprocessing_: Preprocessing | None = None
-        self.members_: list[Member] = []
+        self.preprocessing_: tuple[Preprocessing, ...] = ()
+        self.ensemble_: Ensemble | None = None
         self.calibration_: Calibration | None = None
         self.provenance_: dict[str, Any] = {}
         self._held_out: RawEvidence | None = None
         self._trained_on: frozenset[str] = frozenset()
-        self._judge_: _Judge | None = None
+        self._judge_: Judge | None = None
         self._device = choose_device(self.settings.device)
 
     def fit(self, pictures: Sequence[Source], progress: Progress | None = None) -> Self:
@@ -252,14 +81,14 @@ class Detector:
         settings = self.settings
         weights = find_weights(settings.backbone, settings.weights, allow_download=settings.allow_download)
         self.backbone_ = Backbone(settings.backbone, weights).to(self._device)
-        self.preprocessing_ = Preprocessing(settings.image_size, weights.mean, weights.std)
-        self.members_, self.calibration_, self._judge_, self.skipped = [], None, None, []
+        self.preprocessing_ = tuple(Preprocessing(s, weights.mean, weights.std) for s in settings.sizes)
+        self.ensemble_, self.calibration_, self._judge_, self.skipped = None, None, None, []
         self._held_out, self._trained_on = None, frozenset()
         started = time.perf_counter()
         hashes: list[str] = []
         features = self._extract(pictures, "features", progress, hashes)
         self.seconds["features"] = time.perf_counter() - started
-        parts, different = len(features.statistics), len(set(hashes))
+        parts, different = len(features), len(set(hashes))
         if different < _LEAST_PARTS:
             unread = f" ({len(self.skipped)} could not be read)" if self.skipped else ""
             raise DetectorError(
@@ -269,16 +98,17 @@ class Detector:
             )
         started = time.perf_counter()
         folds = min(settings.folds, different)
-        fold_of = _deal(hashes, folds, settings.seed)
-        held: list[tuple[Tensor, RawEvidence]] = []
-        members: list[Member] = []
-        with _one_thread():
-            for fold in range(folds):
-                member = self._fit_member(features[fold_of != fold], fold, folds, progress)
-                members.append(member)
-                index = torch.nonzero(fold_of == fold)[:, 0]
-                held.append((index, _evidence([member], features[index])))
-        self.members_, self._held_out = members, _gather(held, parts)
+        fold_of = deal(hashes, folds, settings.seed)
+        with one_thread():
+            members = [
+                self._fit_member(features, fold_of != fold, fold, folds, progress) for fold in range(folds)
+            ]
+            every = torch.ones(parts, dtype=torch.bool)
+            complete = self._fit_member(features, every, folds, folds, progress)
+        ensemble = Ensemble(tuple(members), complete)
+        index = [torch.nonzero(fold_of == fold)[:, 0] for fold in range(folds)]
+        held = RawEvidence.joined([ensemble.held_out(features[i], fold) for fold, i in enumerate(index)])
+        self.ensemble_, self._held_out = ensemble, held[np.argsort(torch.cat(index).numpy())]
         self._trained_on = frozenset(hashes)
         self.seconds["densities"] = time.perf_counter() - started
         self.provenance_ = {
@@ -308,10 +138,7 @@ class Detector:
                 parts were given.
             CalibrationError: Too few parts.
         """
-        if not self.members_:
-            raise DetectorError(
-                expected="a fitted detector", found="one without densities", remedy="Call fit first."
-            )
+        ensemble = self._fitted()
         started = time.perf_counter()
         if pictures is not None:
             hashes: list[str] = []
@@ -323,7 +150,7 @@ class Detector:
                     found=f"{known} of {len(hashes)} pictures that were",
                     remedy="Hold parts out before fitting, or calibrate without parts (cross-fitting).",
                 )
-            evidence = _evidence(self.members_, features)
+            evidence = ensemble.evidence(features)
             scheme = "split"
         elif self._held_out is not None:
             evidence, scheme = self._held_out, "cross-fitted"
@@ -333,21 +160,8 @@ class Detector:
                 found="none: a loaded model keeps no training features",
                 remedy="Give good parts that were not trained on.",
             )
-        least = smallest_alpha(len(evidence.whole))
-        mean = np.array([m.mean(dtype=np.float64) for m in evidence.maps])
-        spread = np.array([max(float(m.std(dtype=np.float64)), 1e-9) for m in evidence.maps])
-        heat = _heat(evidence.maps, mean, spread)
-        calibration = Calibration(
-            whole=evidence.whole,
-            local=evidence.local,
-            extent=evidence.extent,
-            peaks=heat.reshape(len(heat), -1).max(1).astype(np.float64),
-            map_mean=mean,
-            map_spread=spread,
-            alpha_review=max(self.settings.alpha_review, least),
-            alpha_defect=max(self.settings.alpha_defect, least),
-            scheme=scheme,
-        )
+        chosen = self.settings
+        calibration = Calibration.of(evidence, chosen.alpha_review, chosen.alpha_defect, scheme)
         self._adopt(calibration)
         self.seconds["calibration"] = time.perf_counter() - started
         return self
@@ -365,7 +179,7 @@ class Detector:
             pictures: Files, decoded pictures or ``(height, width, 3)`` RGB arrays.
             progress: Called with ("inspect", done, total).
         """
-        judge = self._judge()
+        judge, ensemble = self._judge(), self._fitted()
         sources = list(pictures)
         done = 0
         for batch in self._decoded(sources):
@@ -374,11 +188,11 @@ class Detector:
             judged: Iterator[Inspection] = iter(())
             if readable:
                 features = self._features([p for _, p in readable])
-                evidence = _evidence(self.members_, features)
+                evidence = ensemble.evidence(features)
                 each = 1000 * (time.perf_counter() - started) / len(readable)
                 judged = judge.judge_all(evidence, [p for _, p in readable], each)
             for source, picture in batch:
-                yield next(judged) if isinstance(picture, Picture) else judge.refuse(source, picture)
+                yield next(judged) if isinstance(picture, Picture) else self._refuse(judge, source, picture)
                 done += 1
                 if progress is not None:
                     progress("inspect", done, len(sources))
@@ -392,11 +206,10 @@ class Detector:
     def model_id(self) -> str:
         """Sixteen digits that name these densities."""
         digest = hashlib.sha256()
-        for member in self.members_:
-            for density in (member.part, *member.patches):
-                for name, tensor in sorted(density.state_dict().items()):
-                    digest.update(name.encode())
-                    digest.update(tensor.contiguous().cpu().numpy().tobytes())
+        for prefix, density in sorted(self._fitted().judging, key=lambda named: named[0]):
+            for name, tensor in sorted(density.state_dict().items()):
+                digest.update(f"{prefix}.{name}".encode())
+                digest.update(tensor.contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def facts(self) -> dict[str, Any]:
@@ -406,7 +219,7 @@ class Detector:
         parts = len(calibration.whole)
         return {
             **self.provenance_,
-            "model_id": judge.model_id,
+            "model_id": judge.identity.model_id,
             "calibration_id": judge.calibration_id,
             "product": self.settings.product,
             "image_size": self.settings.image_size,
@@ -422,15 +235,15 @@ class Detector:
                 "interval_defect": list(false_alarm_interval(parts, calibration.alpha_defect)),
                 "scheme": calibration.scheme,
             },
-            "couplings_kept": {
-                "whole": sum(m.part.shape.couplings > 0 for m in self.members_),
-                **{
-                    scale.name: sum(m.patches[i].shape.couplings > 0 for m in self.members_)
-                    for i, scale in enumerate(self.settings.scales)
-                },
-                "of": len(self.members_),
-            },
+            "couplings_kept": self._couplings_kept(),
         }
+
+    def _couplings_kept(self) -> dict[str, int]:
+        ensemble = self._fitted()
+        wholes = [w for m in ensemble.members for w in m.wholes]
+        kept = {"whole": sum(w.shape.couplings > 0 for w in wholes), "of": len(wholes)}
+        local = zip(self.settings.scales, ensemble.complete.patches, strict=True)
+        return kept | {scale.name: int(density.shape.couplings > 0) for scale, density in local}
 
     def save(self, folder: Path) -> Path:
         """Write the model bundle; see `differnet.detection.bundle`."""
@@ -462,40 +275,45 @@ class Detector:
         self.settings = settings
         return self
 
-    def _adopt(self, calibration: Calibration) -> _Judge:
+    def _adopt(self, calibration: Calibration) -> Judge:
         """Take a calibration that can judge; one that cannot changes nothing."""
-        judge = _Judge(calibration, self.settings, self.members_[0], self.model_id, str(self._device))
+        complete = self._fitted().complete
+        dimensions = (complete.wholes[0].shape.features, *(p.shape.features for p in complete.patches))
+        judge = Judge(calibration, Identity(self.model_id, str(self._device), dimensions))
         self.calibration_, self._judge_ = calibration, judge
         return judge
 
-    def _judge(self) -> _Judge:
+    def _judge(self) -> Judge:
         if self._judge_ is None:
             if self.calibration_ is None:
                 raise DetectorError(
                     expected="a calibrated detector",
-                    found="one without calibration" if self.members_ else "one that was not fitted",
+                    found="one that was not fitted" if self.ensemble_ is None else "one without calibration",
                     remedy="Call fit, then calibrate.",
                 )
             return self._adopt(self.calibration_)
         return self._judge_
 
-    def _fit_member(self, features: Features, fold: int, folds: int, progress: Progress | None) -> Member:
-        density, scales = self.settings.density, self.settings.scales
-        seed = 1000 * self.settings.seed + 10 * fold
-        total = folds * len(scales) * density.steps
-        part = PartDensity.fit(features.statistics, density, seed)
-        coordinates = part.leading(features.statistics)
-        fitted: list[PatchDensity] = []
-        for i, patches in enumerate(features.patches):
-            before = (fold * len(scales) + i) * density.steps
+    def _fitted(self) -> Ensemble:
+        if self.ensemble_ is None:
+            raise DetectorError(
+                expected="a fitted detector", found="one without densities", remedy="Call fit first."
+            )
+        return self.ensemble_
 
-            def told(step: int, _: int, before: int = before) -> None:
-                if progress is not None:
-                    progress("densities", before + step, total)
+    def _fit_member(
+        self, features: Features, chosen: Tensor, number: int, folds: int, progress: Progress | None
+    ) -> Member:
+        def told(done: int, of: int) -> None:
+            if progress is not None:
+                progress("densities", number * of + done, (folds + 1) * of)
 
-            fitted.append(PatchDensity.fit(patches, coordinates, density, seed + i + 1, told))
-            told(density.steps, density.steps)
-        return Member(part, tuple(fitted))
+        seed = 1000 * self.settings.seed + 10 * number
+        return Member.fit(features[chosen], self.settings.density, seed, told)
+
+    def _refuse(self, judge: Judge, source: Source, error: ImageError) -> Inspection:
+        known = _file_hash(source, self.settings.reading.max_file_bytes)
+        return judge.refuse(_name(source), known, str(error))
 
     def _extract(
         self, pictures: Sequence[Source], stage: str, progress: Progress | None, hashes: list[str]
@@ -521,26 +339,24 @@ class Detector:
                 found=f"{len(pictures)} files, none of which can be read",
                 remedy=self.skipped[0][1] if self.skipped else "Check the folder.",
             )
-        statistics = torch.cat([g.statistics for g in gathered])
-        scales = range(len(self.settings.scales))
-        return Features(statistics, tuple(torch.cat([g.patches[i] for g in gathered]) for i in scales))
+        return Features.joined(gathered)
 
     def _features(self, pictures: list[Picture]) -> Features:
-        if self.backbone_ is None or self.preprocessing_ is None:
+        if self.backbone_ is None:
             raise DetectorError(
                 expected="a fitted detector", found="one without a backbone", remedy="Call fit first."
             )
-        maps = self.backbone_(prepare_batch(pictures, self.preprocessing_).to(self._device))
         strides = self.backbone_.strides
+        maps = [self.backbone_(prepare_batch(pictures, p).to(self._device)) for p in self.preprocessing_]
         return Features(
-            pooled_statistics(maps).cpu().clone(),
-            tuple(patch_vectors(maps, strides, s).cpu().clone() for s in self.settings.scales),
+            tuple(pooled_statistics(m).cpu().clone() for m in maps),
+            tuple(patch_vectors(maps[s.zoom], strides, s).cpu().clone() for s in self.settings.scales),
         )
 
     def _decoded(self, sources: list[Source]) -> Iterator[list[tuple[Source, Picture | ImageError]]]:
         def decode(source: Source) -> tuple[Source, Picture | ImageError]:
             try:
-                return source, _as_picture(source, self.settings.reading)
+                return source, as_picture(source, self.settings.reading)
             except ImageError as error:
                 return source, error
 
@@ -555,291 +371,13 @@ class Detector:
                 yield [future.result() for future in current]
 
 
-class _Judge:
-    """Turn raw evidence into inspections by one calibration."""
+def as_picture(source: Source, rule: ReadingRule) -> Picture:
+    """Decode a file, or check pixels in memory.
 
-    def __init__(
-        self,
-        calibration: Calibration,
-        settings: DetectorSettings,
-        member: Member,
-        model_id: str,
-        device: str,
-    ) -> None:
-        self.dimensions = [member.part.shape.features, *(p.shape.features for p in member.patches)]
-        self.calibration = calibration
-        self.settings = settings
-        self.model_id = model_id
-        self.device = device
-        scales = range(calibration.local.shape[1])
-        self.whole = TailScale.fit(calibration.whole)
-        self.local = [TailScale.fit(calibration.local[:, i]) for i in scales]
-        self.extent = [TailScale.fit(calibration.extent[:, i]) for i in scales]
-        self.bland = [TailScale.fit(-calibration.extent[:, i]) for i in scales]
-        self.good = _combined(
-            held_out_strangeness(calibration.whole),
-            [held_out_strangeness(calibration.local[:, i]) for i in scales],
-            [held_out_strangeness(calibration.extent[:, i]) for i in scales],
-            [held_out_strangeness(-calibration.extent[:, i]) for i in scales],
-        )
-        self.good_total = np.maximum(self.good["whole"], self.good["local"])
-        self.thresholds = Thresholds(
-            review=threshold(self.good_total, calibration.alpha_review),
-            defect=threshold(self.good_total, calibration.alpha_defect),
-        )
-        self.region_threshold = threshold(calibration.peaks, calibration.alpha_review)
-        digest = hashlib.sha256(repr(calibration.rates).encode())
-        for figures in calibration.arrays.values():
-            digest.update(np.ascontiguousarray(figures, dtype=np.float64).tobytes())
-        self.calibration_id = digest.hexdigest()[:16]
-
-    def _strangeness(
-        self, whole: NDArray[np.float64], local: NDArray[np.float64], extent: NDArray[np.float64]
-    ) -> dict[str, NDArray[np.float64]]:
-        scales = range(local.shape[1])
-        return _combined(
-            self.whole.strangeness(whole),
-            [self.local[i].strangeness(local[:, i]) for i in scales],
-            [self.extent[i].strangeness(extent[:, i]) for i in scales],
-            [self.bland[i].strangeness(-extent[:, i]) for i in scales],
-        )
-
-    def judge_all(
-        self, raw: RawEvidence, pictures: Sequence[Picture], milliseconds: float
-    ) -> Iterator[Inspection]:
-        # One at a time: a heat map is as large as its picture.
-        for index, picture in enumerate(pictures):
-            yield self.judge(raw, index, picture, milliseconds)
-
-    def judge(self, raw: RawEvidence, index: int, picture: Picture, milliseconds: float) -> Inspection:
-        one = slice(index, index + 1)
-        strange = self._strangeness(raw.whole[one], raw.local[one], raw.extent[one])
-        figures = {name: float(values[0]) for name, values in strange.items()}
-        if not raw.is_finite(index):
-            # Minus infinity would look like the most usual part of all.
-            figures = dict.fromkeys(figures, math.nan)
-        total = float(np.maximum(figures["whole"], figures["local"]))
-        evidence = CalibratedEvidence(
-            whole=figures["whole"],
-            local=figures["local"],
-            spread=figures["spread"],
-            blandness=figures["bland"],
-            p_value=_p(self.good_total, total),
-            p_value_whole=_p(self.good["whole"], figures["whole"]),
-            p_value_local=_p(self.good["local"], figures["local"]),
-            p_value_spread=_p(self.good["spread"], figures["spread"]),
-            quality_flags=quality_flags(measure_quality(picture.pixels)),
-        )
-        verdict, reasons = decide(evidence, self.thresholds)
-        if verdict is Verdict.INVALID:
-            return Inspection(self._record(picture, verdict, reasons, inference_ms=milliseconds))
-        maps = tuple(m[one] for m in raw.maps)
-        heat = _heat(maps, self.calibration.map_mean, self.calibration.map_spread)[0]
-        heat = cv2.resize(heat, (picture.width, picture.height), interpolation=cv2.INTER_LINEAR)
-        regions = strange_regions(heat, self.region_threshold, self.calibration.peaks)
-        strongest = int(np.argmax([s.strangeness(raw.local[index, i]) for i, s in enumerate(self.local)]))
-        record = self._record(
-            picture,
-            verdict,
-            reasons,
-            nll_global=float(raw.nll_whole[index]),
-            nll_local=float(raw.local[index, strongest]),
-            typicality_local=float(raw.typicality_local[index, strongest]),
-            bits_per_dim_global=float(raw.nll_whole[index]) / (math.log(2) * self.dimensions[0]),
-            bits_per_dim_local=float(raw.local[index, strongest])
-            / (math.log(2) * self.dimensions[1 + strongest]),
-            strangeness=total,
-            p_value=evidence.p_value,
-            p_value_global=evidence.p_value_whole,
-            p_value_local=evidence.p_value_local,
-            p_value_ood=evidence.p_value_spread,
-            regions=regions,
-            quality_flags=evidence.quality_flags,
-            inference_ms=milliseconds,
-        )
-        return Inspection(record, heat)
-
-    def refuse(self, source: Source, error: Picture | ImageError) -> Inspection:
-        path = _name(source)
-        known = _file_hash(source, self.settings.reading.max_file_bytes)
-        digest = known or hashlib.sha256(path.encode()).hexdigest()
-        record = Record(
-            run_id="",
-            item_id=digest[:16],
-            part_id=Path(path).stem,
-            view_id="",
-            path=path,
-            sha256=known,
-            verdict=Verdict.INVALID,
-            reasons=(str(error),),
-            processed_at=_now(),
-            t_review=self.thresholds.review,
-            t_defect=self.thresholds.defect,
-            model_id=self.model_id,
-            calibration_id=self.calibration_id,
-            device=self.device,
-        )
-        return Inspection(record)
-
-    def _record(self, picture: Picture, verdict: Verdict, reasons: tuple[str, ...], **figures: Any) -> Record:
-        path = "" if picture.path is None else str(picture.path)
-        return Record(
-            run_id="",
-            item_id=picture.sha256[:16],
-            part_id=Path(path).stem or picture.sha256[:16],
-            view_id="",
-            path=path,
-            sha256=picture.sha256,
-            verdict=verdict,
-            reasons=reasons,
-            captured_at=picture.captured_at,
-            processed_at=_now(),
-            t_review=self.thresholds.review,
-            t_defect=self.thresholds.defect,
-            model_id=self.model_id,
-            calibration_id=self.calibration_id,
-            device=self.device,
-            decode_ms=picture.decode_ms,
-            width=picture.width,
-            height=picture.height,
-            bit_depth=picture.bit_depth,
-            **figures,
-        )
-
-
-def _combined(
-    whole: NDArray[np.float64],
-    local: Sequence[NDArray[np.float64]],
-    extent: Sequence[NDArray[np.float64]],
-    bland: Sequence[NDArray[np.float64]],
-) -> dict[str, NDArray[np.float64]]:
-    """Combine the strangeness at every scale, each ``(parts,)``."""
-    return {
-        "whole": whole,
-        "local": np.max(local, axis=0),
-        # A wrong input is strange at every scale; a large defect may fill the coarse one.
-        "spread": np.min(extent, axis=0),
-        "bland": np.max(bland, axis=0),
-    }
-
-
-def _deal(hashes: Sequence[str], folds: int, seed: int) -> Tensor:
-    """Deal parts into folds, ``(parts,)`` whole numbers.
-
-    The same picture twice goes into one fold: a member that learned from one copy has seen the other.
+    Raises:
+        ImageError: The file cannot be read.
+        DetectorError: The array is no picture.
     """
-    different = list(dict.fromkeys(hashes))
-    order = torch.randperm(len(different), generator=torch.Generator().manual_seed(seed)).tolist()
-    fold_of = {different[part]: place % folds for place, part in enumerate(order)}
-    return torch.tensor([fold_of[sha256] for sha256 in hashes])
-
-
-def _evidence(members: Sequence[Member], features: Features) -> RawEvidence:
-    """Average the members' evidence; with one member, its own."""
-    with _one_thread():
-        gathered = [_member_evidence(member, features) for member in members]
-
-    def mean(name: str) -> NDArray[np.float64]:
-        return np.asarray(np.mean([getattr(g, name) for g in gathered], axis=0), dtype=np.float64)
-
-    scales = range(len(features.patches))
-    return RawEvidence(
-        whole=mean("whole"),
-        nll_whole=mean("nll_whole"),
-        local=mean("local"),
-        typicality_local=mean("typicality_local"),
-        extent=mean("extent"),
-        maps=tuple(np.mean([g.maps[i] for g in gathered], axis=0, dtype=np.float32) for i in scales),
-    )
-
-
-@torch.inference_mode()
-def _member_evidence(member: Member, features: Features) -> RawEvidence:
-    chunks: list[RawEvidence] = []
-    for start in range(0, len(features.statistics), 4 * _BATCH):
-        some = features[slice(start, start + 4 * _BATCH)]
-        whole = member.part.flow.evidence(some.statistics)
-        coordinates = member.part.leading(some.statistics)
-        local, typicality_local, extent, maps = [], [], [], []
-        for density, patches in zip(member.patches, some.patches, strict=True):
-            nll, typicality = density.evidence(patches, coordinates)
-            count = max(1, round(_STRANGEST_SHARE * nll[0].numel()))
-            local.append(nll.flatten(1).topk(count, dim=1).values.mean(1))
-            typicality_local.append(typicality.flatten(1).topk(count, dim=1).values.mean(1))
-            cells = functional.adaptive_avg_pool2d(typicality[:, None], _EXTENT_CELLS).flatten(1)
-            extent.append(cells.quantile(0.5, dim=1))
-            maps.append(typicality.numpy().astype(np.float32))
-        chunks.append(
-            RawEvidence(
-                whole=whole.typicality.double().numpy(),
-                nll_whole=whole.nll.double().numpy(),
-                local=torch.stack(local, 1).double().numpy(),
-                typicality_local=torch.stack(typicality_local, 1).double().numpy(),
-                extent=torch.stack(extent, 1).double().numpy(),
-                maps=tuple(maps),
-            )
-        )
-    return _joined(chunks)
-
-
-def _joined(chunks: Sequence[RawEvidence]) -> RawEvidence:
-    return RawEvidence(
-        whole=np.concatenate([c.whole for c in chunks]),
-        nll_whole=np.concatenate([c.nll_whole for c in chunks]),
-        local=np.concatenate([c.local for c in chunks]),
-        typicality_local=np.concatenate([c.typicality_local for c in chunks]),
-        extent=np.concatenate([c.extent for c in chunks]),
-        maps=tuple(np.concatenate(maps) for maps in zip(*(c.maps for c in chunks), strict=True)),
-    )
-
-
-def _gather(held: Sequence[tuple[Tensor, RawEvidence]], parts: int) -> RawEvidence:
-    """Put out-of-fold evidence back into the order of the parts."""
-    joined = _joined([evidence for _, evidence in held])
-    back = np.empty(parts, dtype=np.int64)
-    back[torch.cat([index for index, _ in held]).numpy()] = np.arange(parts)
-    return RawEvidence(
-        whole=joined.whole[back],
-        nll_whole=joined.nll_whole[back],
-        local=joined.local[back],
-        typicality_local=joined.typicality_local[back],
-        extent=joined.extent[back],
-        maps=tuple(m[back] for m in joined.maps),
-    )
-
-
-def _heat(
-    maps: Sequence[NDArray[np.float32]], mean: NDArray[np.float64], spread: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Average the scales' maps on the finest grid, in standard deviations of a good patch.
-
-    ``maps`` holds one ``(parts, rows, columns)`` a scale, ``mean`` and ``spread`` are ``(scales,)``.
-    """
-    rows = max(m.shape[1] for m in maps)
-    columns = max(m.shape[2] for m in maps)
-    total = np.zeros((len(maps[0]), rows, columns), dtype=np.float32)
-    for scale, typicality in enumerate(maps):
-        standard = ((typicality - mean[scale]) / spread[scale]).astype(np.float32)
-        for part, one in enumerate(standard):
-            total[part] += cv2.resize(one, (columns, rows), interpolation=cv2.INTER_LINEAR)
-    total /= len(maps)
-    return total
-
-
-def _p(good: NDArray[np.float64], strangeness: float) -> float:
-    return float(p_values(good, [strangeness])[0])
-
-
-def _check_alphas(alpha_review: float, alpha_defect: float) -> None:
-    if not 0 < alpha_defect <= alpha_review < 1:
-        raise DetectorError(
-            expected="0 < alpha_defect <= alpha_review < 1",
-            found=f"alpha_defect {alpha_defect}, alpha_review {alpha_review}",
-            remedy="Usual are 0.01 and 0.05: what is called a defect would be reviewed too.",
-        )
-
-
-def _as_picture(source: Source, rule: ReadingRule) -> Picture:
     if isinstance(source, Path | str):
         return read_image(Path(source), rule)
     pixels = source.pixels if isinstance(source, Picture) else np.ascontiguousarray(source)
@@ -884,22 +422,3 @@ def _versions() -> dict[str, str]:
             # The desktop build of OpenCV serves as well as the headless one.
             found[name] = "not installed under this name"
     return found
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute densities on one thread.
-
-    Their matrices are small, and handing them round costs more than it saves: four times as long was
-    seen on two busy cores. It also makes training repeat bit for bit on other numbers of cores.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -46,22 +46,26 @@ class PatchScale:
 
     Attributes:
         name: Said in reasons and kept in the model.
-        stride: Picture pixels between neighbouring patches; the network's map of that stride.
+        strides: Of the network's maps that a patch is made of, picture pixels, fine to coarse. The first
+            is the distance between neighbouring patches; coarser maps are interpolated between their cells.
         window: Side of the neighbourhood whose features are averaged, in patches; odd.
+        zoom: Which of the detector's input sizes it looks at, counted from 0.
 
     Raises:
-        ScaleError: The window is even or the stride not positive.
+        ScaleError: The window is even, or the strides are not positive and ascending.
     """
 
     name: str
-    stride: int
+    strides: tuple[int, ...]
     window: int = 1
+    zoom: int = 0
 
     def __post_init__(self) -> None:
-        if self.stride < 1 or self.window < 1 or self.window % 2 == 0:
+        ascending = sorted(set(self.strides)) == list(self.strides) and min(self.strides, default=0) >= 1
+        if not ascending or self.window < 1 or self.window % 2 == 0 or self.zoom < 0:
             raise ScaleError(
-                expected="a stride of 1 or more and an odd window",
-                found=f"stride {self.stride}, window {self.window}",
+                expected="ascending strides of 1 or more, an odd window and a zoom of 0 or more",
+                found=f"strides {self.strides}, window {self.window}, zoom {self.zoom}",
                 remedy="A window of 1 averages nothing.",
             )
 
@@ -71,15 +75,25 @@ def patch_vectors(maps: Sequence[Tensor], strides: Sequence[int], scale: PatchSc
 
     Args:
         maps: Each ``(batch, channels, rows, columns)``.
-        strides: Of the maps, fine to coarse. Where the network has no map of the scale's stride, the nearest
-            one serves.
-        scale: Which map, averaged over which window.
+        strides: Of the maps, fine to coarse. Where the network has no map of a stride that is asked for, the
+            nearest one serves.
+        scale: Which maps, averaged over which window.
 
     Returns:
-        ``(batch, rows, columns, channels)`` float32, contiguous.
+        ``(batch, rows, columns, channels)`` float32, contiguous; channels of all its maps side by side.
     """
-    chosen = min(range(len(strides)), key=lambda i: abs(math.log2(strides[i] / scale.stride)))
-    features = maps[chosen].float()
+    nearest = [min(range(len(strides)), key=lambda i: abs(math.log2(strides[i] / s))) for s in scale.strides]
+    chosen = [maps[i].float() for i in dict.fromkeys(nearest)]
+    grid = chosen[0].shape[2:]
+    features = torch.cat(
+        [
+            m
+            if m.shape[2:] == grid
+            else functional.interpolate(m, size=grid, mode="bilinear", align_corners=False)
+            for m in chosen
+        ],
+        dim=1,
+    )
     if scale.window > 1:
         # Borders average what is inside the picture only.
         features = functional.avg_pool2d(

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from differnet.detection.detector import Detector, DetectorSettings, Progress
+from differnet.detection import DetectorSettings
+from differnet.detection.detector import Detector, Progress
 from differnet.evaluation.intervals import auroc_interval, proportion_interval
 from differnet.evaluation.metrics import MetricError, PixelCurves, aupr, by_kind, fpr_at_tpr, image_auroc
 from differnet.images.layouts import GOOD, Dataset, Part
@@ -194,7 +195,7 @@ def evaluate_detector(
         "by_defect": by_kind(strangeness, labels),
         "evidence": {
             name: image_auroc(_figures(inspections, name), defective)
-            for name in ("nll_global", "nll_local", "typicality_local")
+            for name in ("nll_global", "nll_local", "typicality_global", "typicality_local")
         },
         "overkill": _rate(flagged & ~defective, ~defective),
         "review": _rate((verdicts == Verdict.REVIEW) & ~defective, ~defective),

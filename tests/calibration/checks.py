@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from differnet.calibration import conformal, tails, verdict
+from differnet.calibration import combination, conformal, tails, verdict
 from differnet.calibration.verdict import CalibratedEvidence, Thresholds
 from differnet.records import Verdict
 
 # Usual evidence of a good part, judged by usual thresholds: PASS.
 GOOD = CalibratedEvidence(
+    total=0.8,
     whole=0.5,
     local=0.7,
     spread=0.3,
@@ -32,7 +33,7 @@ GOOD = CalibratedEvidence(
 )
 LIMITS = Thresholds(review=1.3, defect=2.0)
 FIGURES = (
-    *("whole", "local", "spread", "blandness"),
+    *("total", "whole", "local", "spread", "blandness"),
     *("p_value", "p_value_whole", "p_value_local", "p_value_spread"),
 )
 
@@ -141,8 +142,8 @@ def nothing_that_is_not_finite_passes() -> None:
             said, _ = verdict.decide(GOOD, replace(LIMITS, **{name: value}))
             require(said is Verdict.INVALID, f"threshold {name} = {value} gives {said}")
     for pair in ((math.nan, 1.0), (1.0, math.nan), (math.nan, math.nan)):
-        together = replace(GOOD, whole=pair[0], local=pair[1]).strangeness
-        require(math.isnan(together), f"strangeness of {pair} is {together}")
+        total = combination.together([combination.surprise([figure]) for figure in pair])
+        require(math.isnan(total[0]), f"{pair} together are {total}")
 
 
 def verdicts_follow_the_table() -> None:
@@ -150,23 +151,23 @@ def verdicts_follow_the_table() -> None:
     table: list[tuple[dict[str, Any], Verdict]] = [
         ({}, Verdict.PASS),
         ({"healthy": False}, Verdict.INVALID),
-        ({"healthy": False, "local": 9.0}, Verdict.INVALID),
-        ({"local": LIMITS.review}, Verdict.REVIEW),
-        ({"whole": LIMITS.review}, Verdict.REVIEW),
-        ({"local": math.nextafter(LIMITS.review, 0)}, Verdict.PASS),
-        ({"local": LIMITS.defect}, Verdict.DEFECT),
-        ({"whole": LIMITS.defect}, Verdict.DEFECT),
-        ({"local": math.nextafter(LIMITS.defect, 0)}, Verdict.REVIEW),
-        ({"local": 50.0, "spread": math.nextafter(LIMITS.ood, 0)}, Verdict.DEFECT),
-        (strange | {"local": LIMITS.review}, Verdict.REVIEW),
-        (strange | {"local": LIMITS.defect}, Verdict.OOD),
-        (strange | {"whole": 99.0}, Verdict.OOD),
+        ({"healthy": False, "total": 9.0}, Verdict.INVALID),
+        ({"total": LIMITS.review}, Verdict.REVIEW),
+        ({"total": math.nextafter(LIMITS.review, 0)}, Verdict.PASS),
+        ({"total": LIMITS.defect}, Verdict.DEFECT),
+        ({"total": math.nextafter(LIMITS.defect, 0)}, Verdict.REVIEW),
+        # One evidence alone decides nothing: the promised rate is that of all together.
+        ({"whole": 99.0}, Verdict.PASS),
+        ({"local": 99.0}, Verdict.PASS),
+        ({"total": 50.0, "spread": math.nextafter(LIMITS.ood, 0)}, Verdict.DEFECT),
+        (strange | {"total": LIMITS.review}, Verdict.REVIEW),
+        (strange | {"total": LIMITS.defect}, Verdict.OOD),
         # Most of the picture is odd, yet neither evidence is: within the promised rate it passes.
         (strange, Verdict.PASS),
         ({"blandness": LIMITS.ood}, Verdict.OOD),
         ({"blandness": math.nextafter(LIMITS.ood, 0)}, Verdict.PASS),
         ({"quality_flags": ("black",)}, Verdict.OOD),
-        ({"quality_flags": ("constant",), "local": 99.0}, Verdict.OOD),
+        ({"quality_flags": ("constant",), "total": 99.0}, Verdict.OOD),
         ({"quality_flags": ("constant",), "local": math.nan}, Verdict.INVALID),
     ]
     for change, wanted in table:

@@ -13,20 +13,22 @@ from differnet.records import Verdict
 
 @pytest.mark.parametrize(("whole", "local", "first"), [(3.0, 9.0, "patches"), (9.0, 3.0, "whole")])
 def test_strongest_evidence_is_told_first(whole: float, local: float, first: str) -> None:
-    said, reasons = decide(replace(GOOD, whole=whole, local=local), LIMITS)
+    said, reasons = decide(replace(GOOD, total=9.0, whole=whole, local=local), LIMITS)
     assert said is Verdict.DEFECT
     assert first in reasons[0]
     assert len(reasons) == 2
 
 
 def test_reasons_carry_the_p_values_of_their_own_evidence() -> None:
-    _, reasons = decide(replace(GOOD, local=9.0, p_value_local=0.0123, p_value_whole=0.456), LIMITS)
+    _, reasons = decide(
+        replace(GOOD, total=9.0, local=9.0, p_value_local=0.0123, p_value_whole=0.456), LIMITS
+    )
     assert "0.0123" in reasons[0]
     assert "0.456" in reasons[1]
 
 
 def test_ood_says_why_before_anything_else() -> None:
-    said, reasons = decide(replace(GOOD, local=9.0, spread=LIMITS.ood), LIMITS)
+    said, reasons = decide(replace(GOOD, total=9.0, local=9.0, spread=LIMITS.ood), LIMITS)
     assert said is Verdict.OOD
     assert "whole picture" in reasons[0]
     assert "patches" in reasons[1]

@@ -51,7 +51,7 @@ def test_gaussian_patches_keep_their_gaussian() -> None:
     density = PatchDensity.fit(parts, drawn(14, 4, seed=2), settings, seed=0)
     assert density.shape.couplings == 0
     assert density.shape.context == 0
-    nll, _ = density.evidence(fresh, drawn(60, 4, seed=3))
+    _, nll = density.energy(fresh, drawn(60, 4, seed=3))
     assert torch.equal(nll, gaussian_of(density).evidence(fresh).nll)
     # By hand: the cross entropy of the true Gaussian and the one smoothed by 0.3 standard deviations.
     true = drawn(5, 5, seed=99).T @ drawn(5, 5, seed=99)
@@ -66,15 +66,15 @@ def test_bent_patches_keep_their_couplings_and_gain_by_them() -> None:
     parts, fresh = bent_patches(40), bent_patches(40, seed=7)
     density = PatchDensity.fit(parts, NOTHING, QUICK, seed=0)
     assert density.shape.couplings == 2
-    nll, typicality = density.evidence(fresh, NOTHING)
-    assert nll.shape == typicality.shape == (40, 4, 4)
+    energy, nll = density.energy(fresh, NOTHING)
+    assert nll.shape == energy.shape == (40, 4, 4)
     assert float(nll.mean()) < mean_nll(gaussian_of(density), fresh) - 0.1
 
 
 def test_no_patch_density_is_worse_than_its_gaussian_on_fresh_parts() -> None:
     for seed, patches in enumerate((gaussian_patches, bent_patches)):
         density = PatchDensity.fit(patches(40), NOTHING, QUICK, seed)
-        nll, _ = density.evidence(patches(200, seed=50), torch.zeros(200, 1))
+        _, nll = density.energy(patches(200, seed=50), torch.zeros(200, 1))
         # A tenth of a nat a patch is what choosing by five held-out parts may cost.
         assert float(nll.mean()) < mean_nll(gaussian_of(density), patches(200, seed=50)) + 0.1
 
@@ -87,9 +87,9 @@ def test_position_and_kind_of_part_are_used() -> None:
     density = PatchDensity.fit(patches, kinds, QUICK, seed=0)
     assert density.shape.couplings
     assert density.shape.context == 11
-    right = float(density.evidence(patches, kinds)[0].mean())
-    assert right < float(density.evidence(patches, -kinds)[0].mean()) - 0.5
-    assert right < float(density.evidence(patches.flip(1), kinds)[0].mean()) - 0.5
+    right = float(density.energy(patches, kinds)[1].mean())
+    assert right < float(density.energy(patches, -kinds)[1].mean()) - 0.5
+    assert right < float(density.energy(patches.flip(1), kinds)[1].mean()) - 0.5
 
 
 def test_few_parts_have_no_couplings() -> None:
@@ -182,9 +182,12 @@ def test_progress_reaches_its_end() -> None:
     assert told == [(step + 1, QUICK.steps) for step in range(QUICK.steps)]
 
 
-def test_typicality_of_good_patches_averages_near_zero() -> None:
+def test_energy_of_good_patches_averages_near_one() -> None:
     density = PatchDensity.fit(gaussian_patches(60), torch.zeros(60, 1), DensitySettings(couplings=0), 0)
-    _, typicality = density.evidence(gaussian_patches(60, seed=5), torch.zeros(60, 1))
-    # Unsmoothed patches lie a little inside the smoothed density: at most D/2 = 2.5 nats inside.
-    assert -1.5 < float(typicality.mean()) < 0.2
-    assert float(typicality.max()) < 15
+    energy, nll = density.energy(gaussian_patches(60, seed=5), torch.zeros(60, 1))
+    # Unsmoothed patches lie a little inside the smoothed density.
+    assert 0.4 < float(energy.mean()) < 1.1
+    assert float(energy.min()) > 0
+    # With the log-determinant constant the two rank alike: nll = D/2 energy + const.
+    constant = nll - 2.5 * energy
+    assert float(constant.max() - constant.min()) < 1e-4

@@ -41,7 +41,7 @@ def test_pooled_statistics_are_single_precision() -> None:
 @pytest.mark.parametrize(("asked", "map_taken"), [(8, 0), (16, 1), (32, 2), (4, 0), (64, 2)])
 def test_patches_come_from_the_nearest_map(asked: int, map_taken: int) -> None:
     maps = [torch.full((2, 3 + i, 8 >> i, 8 >> i), float(i)) for i in range(3)]
-    patches = patch_vectors(maps, (8, 16, 32), PatchScale("p", asked))
+    patches = patch_vectors(maps, (8, 16, 32), PatchScale("p", (asked,)))
     assert patches.shape == (2, 8 >> map_taken, 8 >> map_taken, 3 + map_taken)
     assert float(patches.mean()) == map_taken
     assert patches.is_contiguous()
@@ -49,22 +49,36 @@ def test_patches_come_from_the_nearest_map(asked: int, map_taken: int) -> None:
 
 def test_patch_is_the_channels_of_its_cell() -> None:
     features = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).reshape(2, 3, 4, 5)
-    patches = patch_vectors([features], (16,), PatchScale("p", 16))
+    patches = patch_vectors([features], (16,), PatchScale("p", (16,)))
     assert torch.equal(patches[1, 2, 3], features[1, :, 2, 3])
 
 
 def test_window_averages_neighbours_inside_the_picture_only() -> None:
     features = torch.arange(16.0).reshape(1, 1, 4, 4)
-    patches = patch_vectors([features], (16,), PatchScale("p", 16, window=3))
+    patches = patch_vectors([features], (16,), PatchScale("p", (16,), window=3))
     assert patches.shape == (1, 4, 4, 1)
     assert patches[0, 1, 1, 0] == features[0, 0, :3, :3].mean()
     assert patches[0, 0, 0, 0] == features[0, 0, :2, :2].mean()
 
 
-@pytest.mark.parametrize(("stride", "window"), [(16, 2), (16, 0), (16, -1), (0, 1), (-8, 1)])
-def test_grids_that_cannot_be_laid_are_refused(stride: int, window: int) -> None:
+WRONG_GRIDS = [((16,), 2), ((16,), 0), ((16,), -1), ((0,), 1), ((-8,), 1), ((), 1), ((16, 8), 1), ((8, 8), 1)]
+
+
+@pytest.mark.parametrize(("strides", "window"), WRONG_GRIDS)
+def test_grids_that_cannot_be_laid_are_refused(strides: tuple[int, ...], window: int) -> None:
     with pytest.raises(ScaleError):
-        PatchScale("p", stride, window)
+        PatchScale("p", strides, window)
+
+
+def test_coarser_maps_are_interpolated_beside_the_finest() -> None:
+    fine, coarse = torch.randn(2, 3, 8, 8), torch.arange(16.0).reshape(1, 1, 4, 4).repeat(2, 1, 1, 1)
+    patches = patch_vectors([fine, coarse], (8, 16), PatchScale("p", (8, 16)))
+    assert patches.shape == (2, 8, 8, 4)
+    assert torch.equal(patches[..., :3], fine.permute(0, 2, 3, 1))
+    # Cell 1 of the fine grid lies a quarter of a coarse cell right of, and below, the first one's centre.
+    assert patches[0, 1, 1, 3] == pytest.approx(0.25 * 1 + 0.25 * 4)
+    # A network without the second stride gives its nearest map once.
+    assert patch_vectors([fine], (8,), PatchScale("p", (8, 16))).shape == (2, 8, 8, 3)
 
 
 def test_position_code_is_coordinates_and_waves() -> None:

@@ -73,7 +73,9 @@ def test_means_are_over_seeds(measured: dict[str, Any]) -> None:
     assert set(measured["by_defect"]) == set(KINDS)
     for kind in KINDS:
         assert measured["by_defect"][kind] == pytest.approx(np.mean([r["by_defect"][kind] for r in runs]))
-    assert set(measured["evidence"]) == {"nll_global", "nll_local", "typicality_local"}
+    assert set(measured["evidence"]) == {
+        *("nll_global", "nll_local", "typicality_global", "typicality_local")
+    }
 
 
 def test_rates_count_parts(measured: dict[str, Any]) -> None:
@@ -100,7 +102,7 @@ def test_configuration_is_enough_to_run_it_again(measured: dict[str, Any]) -> No
     chosen = configuration["settings"]
     assert chosen["image_size"] == 64
     assert chosen["density"]["steps"] == 10
-    assert chosen["scales"] == ({"name": "patches", "stride": 16, "window": 1},)
+    assert chosen["scales"] == ({"name": "patches", "strides": (8, 16), "window": 1, "zoom": 0},)
     assert "max_pixels" in chosen["reading"]
 
 

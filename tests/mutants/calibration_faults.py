@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from differnet.calibration import conformal, tails, verdict
+from differnet.calibration import combination, conformal, tails, verdict
 from differnet.calibration.verdict import CalibratedEvidence, Thresholds
 from differnet.records import Verdict
 
@@ -85,13 +85,21 @@ def strictly_above(evidence: CalibratedEvidence, thresholds: Thresholds) -> Any:
 
 
 def defects_before_flags(evidence: CalibratedEvidence, thresholds: Thresholds) -> Any:
-    if evidence.strangeness >= thresholds.defect:
+    if evidence.total >= thresholds.defect:
         return Verdict.DEFECT, ("improbable",)
     return TRUE_DECIDE(evidence, thresholds)
 
 
 def health_forgotten(evidence: CalibratedEvidence, thresholds: Thresholds) -> Any:
     return TRUE_DECIDE(replace(evidence, healthy=True), thresholds)
+
+
+def without_nan(surprises: Any) -> Values:
+    return np.asarray(np.nansum([np.asarray(s, float) for s in surprises], axis=0))
+
+
+def strongest_alone(evidence: CalibratedEvidence, thresholds: Thresholds) -> Any:
+    return TRUE_DECIDE(replace(evidence, total=max(evidence.whole, evidence.local)), thresholds)
 
 
 def in_sample(figures: Any) -> Values:
@@ -136,16 +144,14 @@ def _of_thresholds() -> list[Fault]:
 def _of_verdicts() -> list[Fault]:
     everything = SimpleNamespace(isfinite=lambda _: True, isnan=math.isnan, nan=math.nan)
     only_nan = SimpleNamespace(isfinite=lambda f: f == f, isnan=math.isnan, nan=math.nan)
-    larger = property(lambda self: max(self.whole, self.local))
-    smaller = property(lambda self: min(self.whole, self.local))
     return [
         Fault("decide: NaN compared", put(verdict, "math", everything), FINITE),
         Fault("decide: infinity compared", put(verdict, "math", only_nan), FINITE),
         Fault("decide: > for >=", put(verdict, "decide", strictly_above), TABLE),
         Fault("decide: flags after strangeness", put(verdict, "decide", defects_before_flags), TABLE),
         Fault("decide: health forgotten", put(verdict, "decide", health_forgotten), TABLE),
-        Fault("strangeness: NaN dropped by max", put(CalibratedEvidence, "strangeness", larger), FINITE),
-        Fault("strangeness: both must be strange", put(CalibratedEvidence, "strangeness", smaller), TABLE),
+        Fault("together: NaN counts as nothing", put(combination, "together", without_nan), FINITE),
+        Fault("decide: the strongest evidence alone", put(verdict, "decide", strongest_alone), TABLE),
         Fault(
             "good parts judged by their own scale",
             put(tails, "held_out_strangeness", in_sample),

@@ -6,17 +6,17 @@ That the true code passes the same checks is tested in ``tests/calibration`` and
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from calibration.checks import CALIBRATION_CHECKS
 from numpy.typing import NDArray
 from torch import Tensor
 
 from differnet.detection import DensitySettings, Detector, DetectorSettings
-from differnet.detection.detector import Features, Member
+from differnet.detection.ensemble import Features, Member
 from differnet.images.synthetic import render_part
 from mutants.calibration_faults import CALIBRATION_FAULTS, Fault
 
@@ -67,17 +67,10 @@ def test_calibrating_on_training_pictures_is_noticed(
 ) -> None:
     """Members that have seen the parts they judge find fresh good parts strange."""
     assert excess(fresh_p_values(parts)) < 4
-    extract, fit_member = Detector._extract, Detector._fit_member
-    seen: list[Features] = []
+    fit_member = Detector._fit_member
 
-    def remember(self: Detector, pictures: Sequence[Any], *given: Any) -> Features:
-        seen.append(extract(self, pictures, *given))
-        return seen[-1]
+    def on_everything(self: Detector, features: Features, chosen: Tensor, *given: Any) -> Member:
+        return fit_member(self, features, torch.ones_like(chosen), *given)
 
-    def on_everything(self: Detector, features: Features, *given: Any) -> Member:
-        every: Tensor = seen[-1].statistics
-        return fit_member(self, seen[-1][slice(0, len(every))], *given)
-
-    monkeypatch.setattr(Detector, "_extract", remember)
     monkeypatch.setattr(Detector, "_fit_member", on_everything)
     assert excess(fresh_p_values(parts)) > 4

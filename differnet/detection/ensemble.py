@@ -1,0 +1,266 @@
+"""The densities of one product: members that each miss a fold, and one that has seen every part.
+
+Every good part is judged by a member that has never seen it, so that no part is spent on calibration
+alone. A new part's whole is judged by all members, because with fewer parts than features a density that has
+seen more parts finds every new one more probable, and the comparison with held-out parts would be unfair. Its
+patches, of which there are thousands to a feature, are judged by the one density of all parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from differnet.detection.context import kinds_for
+from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
+
+# Called with (steps done, steps in all).
+Told = Callable[[int, int], None]
+
+# Share of a picture's patches whose mean energy is the part's local evidence: one strange patch alone may
+# be noise, and a defect that covers a patch nearly always touches its neighbours.
+_STRANGEST_SHARE = 0.005
+# A wrong input is strange in most of a 4 x 4 grid, a defect in a few cells; averaging a cell's
+# patches first makes good parts so alike in this figure that the two separate.
+_EXTENT_CELLS = 4
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the backbone makes of some parts.
+
+    Attributes:
+        statistics: One ``(parts, features)`` a zoom, pooled.
+        patches: One ``(parts, rows, columns, channels)`` a scale.
+    """
+
+    statistics: tuple[Tensor, ...]
+    patches: tuple[Tensor, ...]
+
+    def __getitem__(self, index: Tensor | slice) -> Features:
+        return Features(tuple(s[index] for s in self.statistics), tuple(p[index] for p in self.patches))
+
+    def __len__(self) -> int:
+        return len(self.statistics[0])
+
+    @classmethod
+    def joined(cls, some: Sequence[Features]) -> Features:
+        """Put parts behind one another."""
+        zooms, scales = range(len(some[0].statistics)), range(len(some[0].patches))
+        return cls(
+            tuple(torch.cat([f.statistics[i] for f in some]) for i in zooms),
+            tuple(torch.cat([f.patches[i] for f in some]) for i in scales),
+        )
+
+
+@dataclass(frozen=True)
+class Member:
+    """Densities learned from the same parts: a global one a zoom, and a local one a scale."""
+
+    wholes: tuple[PartDensity, ...]
+    patches: tuple[PatchDensity, ...]
+
+    @property
+    def named(self) -> list[tuple[str, PartDensity | PatchDensity]]:
+        """Every density by its name in a model."""
+        wholes = [(f"whole{i}", w) for i, w in enumerate(self.wholes)]
+        return [*wholes, *((f"patches{i}", p) for i, p in enumerate(self.patches))]
+
+    @classmethod
+    def fit(cls, features: Features, density: DensitySettings, seed: int, told: Told | None = None) -> Member:
+        """Learn from good parts.
+
+        Args:
+            features: Of the parts.
+            density: How.
+            seed: Of weights, batches and noise.
+            told: Called with (steps done, steps in all).
+        """
+        wholes = tuple(PartDensity.fit(s, density, seed + 100 * i) for i, s in enumerate(features.statistics))
+        coordinates = wholes[0].leading(features.statistics[0])
+        total = len(features.patches) * density.steps
+        fitted: list[PatchDensity] = []
+        for i, patches in enumerate(features.patches):
+            before = i * density.steps
+
+            def step(done: int, _: int, before: int = before) -> None:
+                if told is not None:
+                    told(before + done, total)
+
+            fitted.append(PatchDensity.fit(patches, coordinates, density, seed + i + 1, step))
+            step(density.steps, density.steps)
+        return cls(wholes, tuple(fitted))
+
+
+@dataclass(frozen=True)
+class RawEvidence:
+    """Evidence of some parts before calibration.
+
+    An *energy* is ``|z|^2 / D``, a squared latent norm in units of what it is on average: 1 for a vector as
+    typical as can be. It is the z-only statistic: the log-determinant, a vector's local volume, is left out.
+
+    Attributes:
+        whole: ``(parts, zooms)`` log energy of the pooled statistics.
+        local: ``(parts, scales)`` log of the mean energy of the patches of highest energy.
+        extent: ``(parts, scales)`` energy of the median cell of a coarse grid: how strange is most of the
+            picture?
+        nll_whole: ``(parts,)`` nats, at the first zoom.
+        nll_local: ``(parts, scales)`` mean nll of the patches of highest nll, nats.
+        kinds: ``(parts, k)`` leading coordinates of the pooled statistics: what kind of part it is.
+        maps: One ``(parts, rows, columns)`` map of energies a scale.
+    """
+
+    whole: NDArray[np.float64]
+    local: NDArray[np.float64]
+    extent: NDArray[np.float64]
+    nll_whole: NDArray[np.float64]
+    nll_local: NDArray[np.float64]
+    kinds: NDArray[np.float64]
+    maps: tuple[NDArray[np.float32], ...]
+
+    @property
+    def figures(self) -> dict[str, NDArray[np.float64]]:
+        """Everything but the maps."""
+        names = ("whole", "local", "extent", "nll_whole", "nll_local", "kinds")
+        return {name: getattr(self, name) for name in names}
+
+    def __getitem__(self, index: NDArray[np.intp] | slice) -> RawEvidence:
+        return RawEvidence(
+            **{k: v[index] for k, v in self.figures.items()}, maps=tuple(m[index] for m in self.maps)
+        )
+
+    def is_finite(self, index: int) -> bool:
+        """Whether everything that is known of one part is a finite number."""
+        known: list[NDArray[Any]] = [*self.figures.values(), *self.maps]
+        return all(bool(np.isfinite(f[index]).all()) for f in known)
+
+    @classmethod
+    def joined(cls, some: Sequence[RawEvidence]) -> RawEvidence:
+        """Put parts behind one another."""
+        return cls(
+            **{k: np.concatenate([e.figures[k] for e in some]) for k in some[0].figures},
+            maps=tuple(np.concatenate(maps) for maps in zip(*(e.maps for e in some), strict=True)),
+        )
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """All densities of a product.
+
+    Attributes:
+        members: Each has missed a fold; only their global densities judge new parts.
+        complete: Has seen every part; its local densities judge new parts, and its leading coordinates
+            tell the kind of every part.
+    """
+
+    members: tuple[Member, ...]
+    complete: Member
+
+    @property
+    def judging(self) -> list[tuple[str, PartDensity | PatchDensity]]:
+        """The densities that judge new parts, by their names in a model."""
+        wholes = [(f"{i}.whole{j}", w) for i, m in enumerate(self.members) for j, w in enumerate(m.wholes)]
+        return [*wholes, *((f"complete.{name}", density) for name, density in self.complete.named)]
+
+    def evidence(self, features: Features) -> RawEvidence:
+        """Judge parts that nobody has seen."""
+        with one_thread():
+            return self._evidence([m.wholes for m in self.members], self.complete, features)
+
+    def held_out(self, features: Features, fold: int) -> RawEvidence:
+        """Judge parts of a fold by the member that has missed it."""
+        member = self.members[fold]
+        with one_thread():
+            return self._evidence([member.wholes], member, features)
+
+    @torch.inference_mode()
+    def _evidence(
+        self, wholes: Sequence[tuple[PartDensity, ...]], local: Member, features: Features
+    ) -> RawEvidence:
+        chunks = [
+            self._of_chunk(wholes, local, features[slice(start, start + _CHUNK)])
+            for start in range(0, len(features), _CHUNK)
+        ]
+        return RawEvidence.joined(chunks)
+
+    def _of_chunk(
+        self, wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Features
+    ) -> RawEvidence:
+        energies = [
+            torch.stack([w[i].energy(s)[0] for w in wholes]).mean(0) for i, s in enumerate(some.statistics)
+        ]
+        nll = torch.stack([w[0].energy(some.statistics[0])[1] for w in wholes]).mean(0)
+        coordinates = local.wholes[0].leading(some.statistics[0])
+        kinds = self.complete.wholes[0].leading(some.statistics[0])
+        strongest, nll_local, extent, maps = [], [], [], []
+        for density, patches in zip(local.patches, some.patches, strict=True):
+            energy, nats = density.energy(patches, coordinates)
+            strongest.append(_top(energy))
+            nll_local.append(_top(nats))
+            cells = functional.adaptive_avg_pool2d(energy[:, None], _EXTENT_CELLS).flatten(1)
+            extent.append(cells.quantile(0.5, dim=1))
+            maps.append(energy.numpy().astype(np.float32))
+        return RawEvidence(
+            whole=_figures(torch.stack(energies, 1).log()),
+            local=_figures(torch.stack(strongest, 1).log()),
+            extent=_figures(torch.stack(extent, 1)),
+            nll_whole=_figures(nll),
+            nll_local=_figures(torch.stack(nll_local, 1)),
+            kinds=_figures(kinds[:, : self.kind_features]),
+            maps=tuple(maps),
+        )
+
+    @property
+    def kind_features(self) -> int:
+        """How many coordinates tell the kind of a part."""
+        whole = self.complete.wholes[0]
+        return min(kinds_for(whole.parts), whole.coordinates)
+
+
+def _top(per_patch: Tensor) -> Tensor:
+    count = max(1, round(_STRANGEST_SHARE * per_patch[0].numel()))
+    return per_patch.flatten(1).topk(count, dim=1).values.mean(1)
+
+
+def _figures(tensor: Tensor) -> NDArray[np.float64]:
+    return np.asarray(tensor.double().numpy())
+
+
+def deal(hashes: Sequence[str], folds: int, seed: int) -> Tensor:
+    """Deal parts into folds, ``(parts,)`` whole numbers.
+
+    The same picture twice goes into one fold: a member that learned from one copy has seen the other.
+    """
+    different = list(dict.fromkeys(hashes))
+    order = torch.randperm(len(different), generator=torch.Generator().manual_seed(seed)).tolist()
+    fold_of = {different[part]: place % folds for place, part in enumerate(order)}
+    return torch.tensor([fold_of[sha256] for sha256 in hashes])
+
+
+def modules_of(ensemble: Ensemble) -> dict[str, nn.Module]:
+    """Return every density that judges new parts, by name."""
+    return dict(ensemble.judging)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute densities on one thread.
+
+    Their matrices are small, and handing them round costs more than it saves: four times as long was
+    seen on two busy cores. It also makes training repeat bit for bit on other numbers of cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

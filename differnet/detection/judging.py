@@ -1,0 +1,364 @@
+"""From raw evidence to records: everything a verdict rests on, and the judge who says it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from differnet.calibration import (
+    CalibratedEvidence,
+    Expectation,
+    Kernel,
+    TailScale,
+    Thresholds,
+    decide,
+    held_out_strangeness,
+    p_values,
+    smallest_alpha,
+    surprise,
+    threshold,
+    together,
+)
+from differnet.detection.ensemble import RawEvidence
+from differnet.detection.regions import strange_regions
+from differnet.images.quality import measure_quality, quality_flags
+from differnet.records import Inspection, Picture, Record, Verdict
+
+Figures = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the good parts showed, out of fold; everything a verdict rests on.
+
+    Attributes:
+        whole: ``(parts, zooms)`` raw evidence, likewise ``local`` and ``extent`` ``(parts, scales)``, and
+            ``kinds`` ``(parts, k)``.
+        peaks: ``(parts,)`` largest value of each good part's heat map.
+        map_mean, map_spread: ``(scales,)`` of a good patch's energy.
+        kernels: ``(zooms + scales, 2)`` length and signal of what is usual for a kind of part, for the global
+            and then the local evidence.
+        alpha_review, alpha_defect: Rates in force: the ones asked for, or the smallest that these parts
+            can promise.
+        scheme: ``cross-fitted`` or ``split``.
+    """
+
+    whole: Figures
+    local: Figures
+    extent: Figures
+    kinds: Figures
+    peaks: Figures
+    map_mean: Figures
+    map_spread: Figures
+    kernels: Figures
+    alpha_review: float
+    alpha_defect: float
+    scheme: str
+
+    @classmethod
+    def of(cls, evidence: RawEvidence, alpha_review: float, alpha_defect: float, scheme: str) -> Self:
+        """Learn what is usual from good parts that were not trained on.
+
+        Raises:
+            CalibrationError: Too few parts, or some whose evidence is not finite.
+        """
+        least = smallest_alpha(len(evidence.whole))
+        mean = np.array([m.mean(dtype=np.float64) for m in evidence.maps])
+        spread = np.array([max(float(m.std(dtype=np.float64)), 1e-9) for m in evidence.maps])
+        heat = heat_maps(evidence.maps, mean, spread)
+        columns = [*evidence.whole.T, *evidence.local.T]
+        return cls(
+            whole=evidence.whole,
+            local=evidence.local,
+            extent=evidence.extent,
+            kinds=evidence.kinds,
+            peaks=heat.reshape(len(heat), -1).max(1).astype(np.float64),
+            map_mean=mean,
+            map_spread=spread,
+            kernels=np.array([Expectation.fit(c, evidence.kinds).kernel for c in columns]),
+            alpha_review=max(alpha_review, least),
+            alpha_defect=max(alpha_defect, least),
+            scheme=scheme,
+        )
+
+    @property
+    def arrays(self) -> dict[str, Figures]:
+        """Every array by its name."""
+        names = ("whole", "local", "extent", "kinds", "peaks", "map_mean", "map_spread", "kernels")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def rates(self) -> tuple[float, float, str]:
+        """The promised rates, and the scheme they rest on."""
+        return self.alpha_review, self.alpha_defect, self.scheme
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What records say of the model that judged.
+
+    Attributes:
+        model_id: Of the densities.
+        device: Where they ran.
+        dimensions: Features of the global density, then of the local one a scale.
+    """
+
+    model_id: str
+    device: str
+    dimensions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Usual:
+    """What one evidence usually is: without regard to the kind of part, and for its kind where that helps.
+
+    The global evidence is asked both ways. A part that is strange among parts of its own kind may hide
+    among all kinds, and one whose very kind is strange may look usual for it.
+    """
+
+    plain: Expectation
+    kind: Expectation | None = field(default=None)
+
+    @classmethod
+    def fit(cls, figures: Figures, kinds: Figures, kernel: Figures, *, both: bool) -> Self:
+        length, signal = (float(v) for v in kernel)
+        plain = Expectation.fit(figures, kinds[:, :0], Kernel(1.0, 0.0))
+        if not signal:
+            return cls(plain)
+        known = Expectation.fit(figures, kinds, Kernel(length, signal))
+        return cls(plain, known) if both else cls(known)
+
+    @property
+    def asked(self) -> list[Expectation]:
+        return [self.plain] if self.kind is None else [self.plain, self.kind]
+
+    @property
+    def held_out(self) -> list[Figures]:
+        return [surprise(e.held_out) for e in self.asked]
+
+    def surprises(self, figures: Figures, kinds: Figures) -> list[Figures]:
+        # An expectation that learned no kinds takes none.
+        return [surprise(e.surplus(figures, kinds[:, : e.kinds.shape[1]])) for e in self.asked]
+
+
+class Judge:
+    """Turn raw evidence into inspections by one calibration.
+
+    Args:
+        calibration: What good parts showed.
+        identity: Of the model.
+
+    Raises:
+        CalibrationError: The calibration cannot keep its promise.
+    """
+
+    def __init__(self, calibration: Calibration, identity: Identity) -> None:
+        self.calibration = calibration
+        self.identity = identity
+        whole, local, kinds = calibration.whole, calibration.local, calibration.kinds
+        zooms, scales = whole.shape[1], local.shape[1]
+        self._whole = [
+            _Usual.fit(whole[:, i], kinds, calibration.kernels[i], both=True) for i in range(zooms)
+        ]
+        self._local = [
+            _Usual.fit(local[:, i], kinds, calibration.kernels[zooms + i], both=False) for i in range(scales)
+        ]
+        sums = _sums(
+            [s for usual in self._whole for s in usual.held_out],
+            [s for usual in self._local for s in usual.held_out],
+        )
+        self._scales = {name: TailScale.fit(figures) for name, figures in sums.items()}
+        extent = calibration.extent
+        self._extent = [TailScale.fit(extent[:, i]) for i in range(scales)]
+        self._bland = [TailScale.fit(-extent[:, i]) for i in range(scales)]
+        self.good = {name: self._scales[name].strangeness(figures) for name, figures in sums.items()}
+        self.good |= _extents(
+            [held_out_strangeness(extent[:, i]) for i in range(scales)],
+            [held_out_strangeness(-extent[:, i]) for i in range(scales)],
+        )
+        self.thresholds = Thresholds(
+            review=threshold(self.good["total"], calibration.alpha_review),
+            defect=threshold(self.good["total"], calibration.alpha_defect),
+        )
+        self.region_threshold = threshold(calibration.peaks, calibration.alpha_review)
+        digest = hashlib.sha256(repr(calibration.rates).encode())
+        for figures in calibration.arrays.values():
+            digest.update(np.ascontiguousarray(figures, dtype=np.float64).tobytes())
+        self.calibration_id = digest.hexdigest()[:16]
+
+    def strangeness(self, raw: RawEvidence) -> dict[str, Figures]:
+        """Return the strangeness ``(parts,)`` of all evidence together and of each kind of evidence."""
+        zooms, scales = range(raw.whole.shape[1]), range(raw.local.shape[1])
+        sums = _sums(
+            [s for i in zooms for s in self._whole[i].surprises(raw.whole[:, i], raw.kinds)],
+            [s for i in scales for s in self._local[i].surprises(raw.local[:, i], raw.kinds)],
+        )
+        found = {name: self._scales[name].strangeness(figures) for name, figures in sums.items()}
+        return found | _extents(
+            [self._extent[i].strangeness(raw.extent[:, i]) for i in scales],
+            [self._bland[i].strangeness(-raw.extent[:, i]) for i in scales],
+        )
+
+    def judge_all(
+        self, raw: RawEvidence, pictures: Sequence[Picture], milliseconds: float
+    ) -> Iterator[Inspection]:
+        """Judge pictures by their evidence, one at a time: a heat map is as large as its picture."""
+        for index, picture in enumerate(pictures):
+            yield self.judge(raw, index, picture, milliseconds)
+
+    def judge(self, raw: RawEvidence, index: int, picture: Picture, milliseconds: float) -> Inspection:
+        """Judge the picture whose evidence stands at ``index``."""
+        one = slice(index, index + 1)
+        # What is not finite is caught below; it only must not warn on its way there.
+        with np.errstate(invalid="ignore", over="ignore"):
+            figures = {name: float(values[0]) for name, values in self.strangeness(raw[one]).items()}
+        if not raw.is_finite(index):
+            # Minus infinity would look like the most usual part of all.
+            figures = dict.fromkeys(figures, math.nan)
+        evidence = CalibratedEvidence(
+            total=figures["total"],
+            whole=figures["whole"],
+            local=figures["local"],
+            spread=figures["spread"],
+            blandness=figures["bland"],
+            p_value=self._p("total", figures),
+            p_value_whole=self._p("whole", figures),
+            p_value_local=self._p("local", figures),
+            p_value_spread=self._p("spread", figures),
+            quality_flags=quality_flags(measure_quality(picture.pixels)),
+        )
+        verdict, reasons = decide(evidence, self.thresholds)
+        if verdict is Verdict.INVALID:
+            return Inspection(self._record(picture, verdict, reasons, inference_ms=milliseconds))
+        heat = heat_maps(
+            tuple(m[one] for m in raw.maps), self.calibration.map_mean, self.calibration.map_spread
+        )[0]
+        heat = cv2.resize(heat, (picture.width, picture.height), interpolation=cv2.INTER_LINEAR)
+        regions = strange_regions(heat, self.region_threshold, self.calibration.peaks)
+        strongest = int(
+            np.argmax(
+                [
+                    s[0]
+                    for i, u in enumerate(self._local)
+                    for s in u.surprises(raw.local[one, i], raw.kinds[one])
+                ]
+            )
+        )
+        dimensions = self.identity.dimensions
+        nll_whole, nll_local = float(raw.nll_whole[index]), float(raw.nll_local[index, strongest])
+        record = self._record(
+            picture,
+            verdict,
+            reasons,
+            nll_global=nll_whole,
+            nll_local=nll_local,
+            typicality_global=_typicality(float(raw.whole[index, 0]), dimensions[0]),
+            typicality_local=_typicality(float(raw.local[index, strongest]), dimensions[1 + strongest]),
+            bits_per_dim_global=nll_whole / (math.log(2) * dimensions[0]),
+            bits_per_dim_local=nll_local / (math.log(2) * dimensions[1 + strongest]),
+            strangeness=evidence.total,
+            p_value=evidence.p_value,
+            p_value_global=evidence.p_value_whole,
+            p_value_local=evidence.p_value_local,
+            p_value_ood=evidence.p_value_spread,
+            regions=regions,
+            quality_flags=evidence.quality_flags,
+            inference_ms=milliseconds,
+        )
+        return Inspection(record, heat)
+
+    def refuse(self, path: str, sha256: str, reason: str) -> Inspection:
+        """Return the INVALID inspection of a picture that could not be read."""
+        digest = sha256 or hashlib.sha256(path.encode()).hexdigest()
+        record = Record(
+            run_id="",
+            item_id=digest[:16],
+            part_id=Path(path).stem,
+            view_id="",
+            path=path,
+            sha256=sha256,
+            verdict=Verdict.INVALID,
+            reasons=(reason,),
+            processed_at=_now(),
+            t_review=self.thresholds.review,
+            t_defect=self.thresholds.defect,
+            model_id=self.identity.model_id,
+            calibration_id=self.calibration_id,
+            device=self.identity.device,
+        )
+        return Inspection(record)
+
+    def _strongest(self, raw: RawEvidence) -> int:
+        """Return the scale that finds the one part strangest."""
+        found = [u.surprises(raw.local[:, i], raw.kinds)[0][0] for i, u in enumerate(self._local)]
+        return int(np.argmax(found))
+
+    def _p(self, name: str, figures: dict[str, float]) -> float:
+        return float(p_values(self.good[name], [figures[name]])[0])
+
+    def _record(self, picture: Picture, verdict: Verdict, reasons: tuple[str, ...], **figures: Any) -> Record:
+        path = "" if picture.path is None else str(picture.path)
+        return Record(
+            run_id="",
+            item_id=picture.sha256[:16],
+            part_id=Path(path).stem or picture.sha256[:16],
+            view_id="",
+            path=path,
+            sha256=picture.sha256,
+            verdict=verdict,
+            reasons=reasons,
+            captured_at=picture.captured_at,
+            processed_at=_now(),
+            t_review=self.thresholds.review,
+            t_defect=self.thresholds.defect,
+            model_id=self.identity.model_id,
+            calibration_id=self.calibration_id,
+            device=self.identity.device,
+            decode_ms=picture.decode_ms,
+            width=picture.width,
+            height=picture.height,
+            bit_depth=picture.bit_depth,
+            **figures,
+        )
+
+
+def heat_maps(maps: Sequence[NDArray[np.float32]], mean: Figures, spread: Figures) -> NDArray[np.float32]:
+    """Average the scales' maps on the finest grid, in standard deviations of a good patch.
+
+    ``maps`` holds one ``(parts, rows, columns)`` a scale, ``mean`` and ``spread`` are ``(scales,)``.
+    """
+    rows = max(m.shape[1] for m in maps)
+    columns = max(m.shape[2] for m in maps)
+    total = np.zeros((len(maps[0]), rows, columns), dtype=np.float32)
+    for scale, energy in enumerate(maps):
+        standard = ((energy - mean[scale]) / spread[scale]).astype(np.float32)
+        for part, one in enumerate(standard):
+            total[part] += cv2.resize(one, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    total /= len(maps)
+    return total
+
+
+def _sums(whole: Sequence[Figures], local: Sequence[Figures]) -> dict[str, Figures]:
+    return {"total": together([*whole, *local]), "whole": together(whole), "local": together(local)}
+
+
+def _extents(extent: Sequence[Figures], bland: Sequence[Figures]) -> dict[str, Figures]:
+    # A wrong input is strange at every scale; a large defect may fill the coarse one.
+    return {"spread": np.min(extent, axis=0), "bland": np.max(bland, axis=0)}
+
+
+def _typicality(log_energy: float, dimensions: int) -> float:
+    return 0.5 * dimensions * (math.exp(log_energy) - 1)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

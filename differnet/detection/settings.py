@@ -1,0 +1,92 @@
+"""What a person may choose of a detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from differnet.detection.densities import DensitySettings
+from differnet.detection.statistics import PatchScale
+from differnet.images.reading import ReadingRule
+from differnet.records import DiffernetError
+
+# Seeds of members and flows are made of 1,000 times this one, and torch takes 64 bits.
+_LARGEST_SEED = 2**32 - 1
+_MOST_FOLDS = 64
+_MOST_SCALES = 8
+_MOST_ZOOMS = 4
+# Strides 8 and 16 side by side: the finer tells small pieces, the coarser what they belong to.
+_PATCHES = PatchScale("patches", (8, 16))
+
+
+class DetectorError(DiffernetError):
+    """A detector that was asked for something out of its order, or fed too little."""
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """What a person may choose. Everything else has one default for every product.
+
+    Attributes:
+        backbone: A timm network.
+        weights: Its weights; ``None`` finds the installed ones.
+        allow_download: Let timm fetch weights.
+        image_size: Side of the square that pictures are resized to, pixels.
+        seed: Of folds, weights, batches and noise.
+        alpha_review: Share of good parts that may be sent to REVIEW or beyond.
+        alpha_defect: Share of good parts that may be called DEFECT or OOD (overkill).
+        device: ``auto``, ``cpu`` or ``cuda``.
+        product: Name that records carry.
+        folds: Members of the ensemble.
+        density: How the densities are built.
+        scales: Grids of the local densities.
+        zooms: Input sizes as multiples of ``image_size``; each takes one pass of the network.
+        reading: How files become pixels.
+
+    Raises:
+        DetectorError: A number is outside its range; said here, before anything is trained.
+    """
+
+    backbone: str = "tf_efficientnet_lite0"
+    weights: Path | None = None
+    allow_download: bool = False
+    image_size: int = 256
+    seed: int = 0
+    alpha_review: float = 0.05
+    alpha_defect: float = 0.01
+    device: str = "auto"
+    product: str = ""
+    folds: int = 4
+    density: DensitySettings = field(default_factory=DensitySettings)
+    scales: tuple[PatchScale, ...] = (_PATCHES,)
+    zooms: tuple[float, ...] = (1.0,)
+    reading: ReadingRule = field(default_factory=ReadingRule)
+
+    def __post_init__(self) -> None:
+        check_alphas(self.alpha_review, self.alpha_defect)
+        for name, value, least, most in (
+            ("seed", self.seed, 0, _LARGEST_SEED),
+            ("folds", self.folds, 2, _MOST_FOLDS),
+            ("scales", len(self.scales), 1, _MOST_SCALES),
+            ("zooms", len(self.zooms), 1, _MOST_ZOOMS),
+            ("a scale's zoom", max((s.zoom for s in self.scales), default=0), 0, len(self.zooms) - 1),
+        ):
+            if not least <= value <= most:
+                raise DetectorError(
+                    expected=f"{name} from {least} to {most}", found=str(value), remedy="Use the default."
+                )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sides of the squares that the network sees, pixels: multiples of 32, as it needs them."""
+        return tuple(max(64, 32 * round(self.image_size * zoom / 32)) for zoom in self.zooms)
+
+
+def check_alphas(alpha_review: float, alpha_defect: float) -> None:
+    """Raise `DetectorError` unless ``0 < alpha_defect <= alpha_review < 1``."""
+    if not 0 < alpha_defect <= alpha_review < 1:
+        raise DetectorError(
+            expected="0 < alpha_defect <= alpha_review < 1",
+            found=f"alpha_defect {alpha_defect}, alpha_review {alpha_review}",
+            remedy="Usual are 0.01 and 0.05: what is called a defect would be reviewed too.",
+        )
