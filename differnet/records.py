@@ -139,6 +139,7 @@ class Record:
         strangeness: The verdict's statistic: all evidence together on a calibrated scale
             (``-log10`` of a smoothed tail probability). 2 means one good part in a hundred.
         p_value: Conformal p-value of ``strangeness`` among good calibration parts.
+        product: Which product it was judged as.
         p_value_global, p_value_local, p_value_ood: The same for each evidence alone: typicality of the
             whole, of the patches, of the picture's median cell.
         t_review, t_defect: The two thresholds on ``strangeness`` (T1, T2) in force.
@@ -154,6 +155,7 @@ class Record:
     verdict: Verdict
     reasons: tuple[str, ...]
     label: str | None = None
+    product: str = ""
     captured_at: str | None = None
     processed_at: str | None = None
     nll_global: float | None = None

@@ -73,6 +73,16 @@ def benchmark(
     weights: WeightsOption = None,
     allow_download: DownloadOption = False,
     image_size: SizeOption = 256,
+    train_parts: Annotated[
+        int | None,
+        typer.Option("--train-parts", metavar="NUMBER", min=1, help="Train on so many, drawn by seed."),
+    ] = None,
+    contamination: Annotated[
+        float,
+        typer.Option(
+            "--contamination", metavar="SHARE", min=0.0, max=0.49, help="Spoil the training parts so far."
+        ),
+    ] = 0.0,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -90,7 +100,7 @@ def benchmark(
         dataset = choose_product(dataset, product)
     with shown.waiting("loading torch"):
         from differnet.detection import DetectorSettings
-        from differnet.evaluation.benchmark import run_benchmark, run_benchmark_by_product
+        from differnet.evaluation.benchmark import Trial, run_benchmark, run_benchmark_by_product
 
     settings = DetectorSettings(
         backbone=backbone,
@@ -101,6 +111,7 @@ def benchmark(
         product="" if several else product or product_name(dataset),
     )
 
+    trial = Trial(train_parts, contamination)
     steps = shown.steps()
 
     def note_product(name: str, measured: Mapping[str, Any]) -> None:
@@ -110,9 +121,9 @@ def benchmark(
 
     with steps:
         if several:
-            figures = run_benchmark_by_product(dataset, settings, seeds, steps, note_product)
+            figures = run_benchmark_by_product(dataset, settings, seeds, steps, note_product, trial)
         else:
-            figures = run_benchmark(dataset, settings, seeds, progress=steps)
+            figures = run_benchmark(dataset, settings, seeds, steps, trial)
     if as_json:
         shown.write_json(figures)
         return

@@ -3,6 +3,7 @@
 from differnet.detection.bundle import BundleError
 from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
 from differnet.detection.detector import Detector
+from differnet.detection.family import Family
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.statistics import PatchScale, patch_vectors, pooled_statistics
 
@@ -12,6 +13,7 @@ __all__ = [
     "Detector",
     "DetectorError",
     "DetectorSettings",
+    "Family",
     "PartDensity",
     "PatchDensity",
     "PatchScale",

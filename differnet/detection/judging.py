@@ -109,11 +109,13 @@ class Identity:
     Attributes:
         model_id: Of the densities.
         device: Where they ran.
+        product: What the parts are.
         dimensions: Features of the global density, then of the local one a scale.
     """
 
     model_id: str
     device: str
+    product: str
     dimensions: tuple[int, ...]
 
 
@@ -294,6 +296,7 @@ class Judge:
             model_id=self.identity.model_id,
             calibration_id=self.calibration_id,
             device=self.identity.device,
+            product=self.identity.product,
         )
         return Inspection(record)
 
@@ -323,6 +326,7 @@ class Judge:
             model_id=self.identity.model_id,
             calibration_id=self.calibration_id,
             device=self.identity.device,
+            product=self.identity.product,
             decode_ms=picture.decode_ms,
             width=picture.width,
             height=picture.height,

@@ -11,7 +11,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -31,8 +31,60 @@ class BenchmarkError(DiffernetError):
     """A benchmark that would measure nothing."""
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What is done to the training parts before each run; as they are by default.
+
+    Attributes:
+        parts: Train on so many, drawn anew for each seed; ``None`` takes all.
+        contamination: Share of the training parts that are defective. They are drawn for each seed from the
+            defective test parts, which are then not tested on.
+    """
+
+    parts: int | None = None
+    contamination: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.parts is not None and self.parts < 1) or not 0 <= self.contamination < 0.5:
+            raise BenchmarkError(
+                expected="at least one training part, and a contamination of 0 or more and below 0.5",
+                found=f"{self.parts} parts, contamination {self.contamination}",
+                remedy="Leave them out to train on the good parts as they are.",
+            )
+
+    def draw(self, dataset: Dataset, seed: int) -> tuple[list[Path], Dataset]:
+        """Return the pictures to train on, and the dataset that is left to test on.
+
+        Raises:
+            BenchmarkError: There are fewer parts than asked for.
+        """
+        rng = np.random.default_rng(seed)
+        train = [p.path for p in dataset.train_good]
+        if self.parts is not None:
+            if self.parts > len(train):
+                raise _too_few(f"{self.parts} training parts", len(train))
+            train = [train[i] for i in sorted(rng.permutation(len(train))[: self.parts])]
+        if not self.contamination:
+            return train, dataset
+        defective = [p for p in _test_parts(dataset) if p.label != GOOD]
+        spoilt = round(self.contamination / (1 - self.contamination) * len(train))
+        if spoilt >= len(defective):
+            raise _too_few(f"more than {spoilt} defective test parts", len(defective))
+        taken = {defective[i].path for i in rng.permutation(len(defective))[:spoilt]}
+        left = tuple(p for p in dataset.parts if p.path not in taken)
+        return [*train, *sorted(taken)], replace(dataset, parts=left)
+
+
+def _too_few(expected: str, found: int) -> BenchmarkError:
+    return BenchmarkError(expected=expected, found=f"{found}", remedy="Ask for less, or give more parts.")
+
+
 def run_benchmark(
-    dataset: Dataset, settings: DetectorSettings, seeds: int, progress: Progress | None = None
+    dataset: Dataset,
+    settings: DetectorSettings,
+    seeds: int,
+    progress: Progress | None = None,
+    trial: Trial | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate once for each seed.
 
@@ -41,13 +93,15 @@ def run_benchmark(
         settings: Defaults, or what the person chose; its seed is replaced by 0, 1, ...
         seeds: How many runs.
         progress: Called with (stage, done, total).
+        trial: Fewer, or spoilt, training parts.
 
     Returns:
         ``image_auroc``, ``pixel_auroc``, ``aupro`` (means over seeds, ``None`` without masks),
         ``by_defect``, ``by_seed``, ``seconds`` by stage (means), ``configuration``.
 
     Raises:
-        BenchmarkError: No seed, or several products: one model of all of them is another task.
+        BenchmarkError: No seed, fewer parts than the trial asks for, or several products: one model of all
+            of them is another task.
         MetricError: The test parts lack good or defective ones; said before anything is trained.
     """
     _require_seeds(seeds)
@@ -58,11 +112,13 @@ def run_benchmark(
             remedy="Use run_benchmark_by_product, or Dataset.of_product for one of them.",
         )
     _test_parts(dataset)
+    trial = trial or Trial()
     runs: list[dict[str, Any]] = []
     for seed in range(seeds):
         detector = Detector(replace(settings, seed=seed))
-        detector.fit([p.path for p in dataset.train_good], _numbered(progress, seed, seeds)).calibrate()
-        measured = evaluate_detector(detector, dataset, _numbered(progress, seed, seeds), pooled=True)
+        train, left = trial.draw(dataset, seed)
+        detector.fit(train, _numbered(progress, seed, seeds)).calibrate()
+        measured = evaluate_detector(detector, left, _numbered(progress, seed, seeds), pooled=True)
         seconds = {**detector.seconds, **measured.pop("seconds")}
         seconds["total"] = sum(seconds.values())
         facts = detector.facts()
@@ -85,7 +141,7 @@ def run_benchmark(
         "evidence": {k: fmean(r["evidence"][k] for r in runs) for k in runs[0]["evidence"]},
         "by_seed": runs,
         "seconds": {k: round(fmean(r["seconds"][k] for r in runs), 2) for k in runs[0]["seconds"]},
-        "configuration": _configuration(dataset, settings, seeds),
+        "configuration": _configuration(dataset, settings, seeds) | {"trial": asdict(trial)},
     }
 
 
@@ -95,6 +151,7 @@ def run_benchmark_by_product(
     seeds: int,
     progress: Progress | None = None,
     finished: Callable[[str, Mapping[str, Any]], None] | None = None,
+    trial: Trial | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate each product of a dataset on its own, once for each seed.
 
@@ -104,6 +161,7 @@ def run_benchmark_by_product(
         seeds: How many runs of each product.
         progress: Called with (stage, done, total).
         finished: Called with each product's name and figures as soon as they are measured.
+        trial: Fewer, or spoilt, training parts.
 
     Returns:
         ``image_auroc``, ``pixel_auroc``, ``aupro``: means over products, each counted once however many
@@ -130,7 +188,7 @@ def run_benchmark_by_product(
     by_product: dict[str, dict[str, Any]] = {}
     for product, parts in products.items():
         named = replace(settings, product=product)
-        by_product[product] = run_benchmark(parts, named, seeds, _prefixed(progress, product))
+        by_product[product] = run_benchmark(parts, named, seeds, _prefixed(progress, product), trial)
         if finished is not None:
             finished(product, by_product[product])
     measured = list(by_product.values())

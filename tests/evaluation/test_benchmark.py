@@ -15,11 +15,12 @@ from differnet.detection import DensitySettings, Detector, DetectorSettings
 from differnet.evaluation import MetricError
 from differnet.evaluation.benchmark import (
     BenchmarkError,
+    Trial,
     evaluate_detector,
     run_benchmark,
     run_benchmark_by_product,
 )
-from differnet.images.layouts import Part, read_layout
+from differnet.images.layouts import Dataset, Part, read_layout
 from differnet.images.reading import read_mask, write_png
 from differnet.images.synthetic import render_part
 
@@ -46,6 +47,11 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_png(root / "test" / kind / f"{seed}.png", part.pixels)
             write_png(root / "ground_truth" / kind / f"{seed}_mask.png", part.mask)
     return root
+
+
+@pytest.fixture
+def dataset(product: Path) -> Dataset:
+    return read_layout(product, "mvtec")
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +273,32 @@ def test_aliens_are_told_from_good_ones() -> None:
     quick = DetectorSettings(image_size=128, device="cpu", density=DensitySettings(steps=100))
     measured = run_benchmark(read_layout(ALIENS), quick, 1)
     assert measured["image_auroc"] > 0.9
+
+
+def test_trial_draws_fewer_parts_anew_for_each_seed(dataset: Dataset) -> None:
+    everything, untouched = Trial().draw(dataset, 0)
+    assert everything == [p.path for p in dataset.train_good]
+    assert untouched is dataset
+    few, left = Trial(parts=5).draw(dataset, 0)
+    assert left is dataset
+    assert len(set(few)) == 5 < len(everything)
+    assert set(few) < set(everything)
+    assert few == Trial(parts=5).draw(dataset, 0)[0] != Trial(parts=5).draw(dataset, 1)[0]
+
+
+def test_trial_moves_defective_parts_from_testing_to_training(dataset: Dataset) -> None:
+    spoilt, left = Trial(contamination=0.1).draw(dataset, 0)
+    moved = set(spoilt) - {p.path for p in dataset.train_good}
+    assert len(moved) / len(spoilt) == pytest.approx(0.1, abs=0.5 / len(spoilt))
+    assert {p.label for p in dataset.test if p.path in moved}.isdisjoint({"good"})
+    assert {p.path for p in dataset.parts} - {p.path for p in left.parts} == moved
+
+
+def test_trials_without_meaning_are_refused(dataset: Dataset) -> None:
+    for wrong in ({"parts": 0}, {"contamination": 0.5}, {"contamination": -0.1}):
+        with pytest.raises(BenchmarkError):
+            Trial(**wrong)
+    with pytest.raises(BenchmarkError, match="1000000 training parts"):
+        Trial(parts=1_000_000).draw(dataset, 0)
+    with pytest.raises(BenchmarkError, match="defective"):
+        Trial(contamination=0.49).draw(dataset, 0)
