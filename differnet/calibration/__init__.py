@@ -9,6 +9,7 @@ from differnet.calibration.conformal import (
     threshold,
 )
 from differnet.calibration.expectation import Expectation, Kernel
+from differnet.calibration.suspects import suspects
 from differnet.calibration.tails import TailScale, held_out_strangeness
 from differnet.calibration.verdict import OOD_STRANGENESS, CalibratedEvidence, Thresholds, decide
 
@@ -26,6 +27,7 @@ __all__ = [
     "p_values",
     "smallest_alpha",
     "surprise",
+    "suspects",
     "threshold",
     "together",
 ]

@@ -75,6 +75,10 @@ def train(
             "--alpha-defect", metavar="SHARE", min=1e-6, max=1, help="Share of good parts that may fail."
         ),
     ] = 0.01,
+    keep_suspects: Annotated[
+        bool,
+        typer.Option("--keep-suspects", help="Learn also from parts that are probably not good."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Learn what good parts look like, and calibrate the two thresholds.
@@ -99,13 +103,21 @@ def train(
         alpha_defect=alpha_defect,
         device=device,
         product=product or product_name(dataset),
+        keep_suspects=keep_suspects,
     )
     detector = train_detector(shown, settings, dataset)
     detector.save(out)
     show_model(shown, detector.facts())
     warn_of_few_parts(shown, settings, detector.facts())
     if as_json:
-        shown.write_json({"model": out, "skipped": len(detector.skipped), **detector.facts()})
+        shown.write_json(
+            {
+                "model": out,
+                "skipped": len(detector.skipped),
+                "suspects": detector.suspects,
+                **detector.facts(),
+            }
+        )
     else:
         shown.write(str(out))
     shown.blank()
@@ -137,6 +149,16 @@ def train_detector(shown: Terminal, settings: DetectorSettings, dataset: Dataset
         shown.warn(f"left out {path}: {reason}")
     if len(detector.skipped) > NAMED_SKIPS:
         shown.warn(f"left out {len(detector.skipped) - NAMED_SKIPS:,} more files")
+    if detector.suspects:
+        shown.warn(
+            f"{len(detector.suspects):,} of the good parts stand out so far that they are probably not good. "
+            "They were neither learned from nor calibrated on. Look at them; if they are good, train again "
+            "with --keep-suspects, or as many good parts will be rejected:"
+        )
+        for name in detector.suspects[:NAMED_SKIPS]:
+            shown.warn(f"  {name}")
+        if len(detector.suspects) > NAMED_SKIPS:
+            shown.warn(f"  and {len(detector.suspects) - NAMED_SKIPS:,} more, named with --json")
     return detector
 
 

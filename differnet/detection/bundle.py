@@ -139,6 +139,7 @@ class _Network(_Strict):
 class _Provenance(_Strict):
     backbone: _Network
     training_parts: int
+    suspects_left_out: int = Field(ge=0)
     training_fingerprint: str
     trained_at: str
     versions: dict[str, str]

@@ -16,10 +16,17 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from differnet.calibration import Thresholds, false_alarm_interval, smallest_alpha
-from differnet.detection.ensemble import Ensemble, Features, Member, RawEvidence, deal, one_thread
+from differnet.calibration import Thresholds, false_alarm_interval, smallest_alpha, suspects
+from differnet.detection.ensemble import (
+    Ensemble,
+    Features,
+    Member,
+    RawEvidence,
+    deal,
+    held_out,
+    one_thread,
+)
 from differnet.detection.judging import Calibration, Identity, Judge
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.statistics import patch_vectors, pooled_statistics
@@ -40,6 +47,8 @@ Progress = Callable[[str, int, int], None]
 _BATCH = 16
 # With fewer good parts there is nothing to hold out.
 _LEAST_PARTS = 4
+# Twice is enough to find nearly all that will be found, and bounds what a spoilt folder costs.
+_LOOKS = 2
 
 
 class Detector:
@@ -50,12 +59,14 @@ class Detector:
 
     Attributes:
         skipped: Files that fitting left out, with the reason.
+        suspects: Pictures that fitting left out because they are probably not good, strangest first.
         seconds: Time of each stage of fitting.
     """
 
     def __init__(self, settings: DetectorSettings | None = None) -> None:
         self.settings = settings or DetectorSettings()
         self.skipped: list[tuple[str, str]] = []
+        self.suspects: list[str] = []
         self.seconds: dict[str, float] = {}
         self.backbone_: Backbone | None = None
         self.preprocessing_: tuple[Preprocessing, ...] = ()
@@ -71,7 +82,8 @@ class Detector:
         """Learn the densities of good parts.
 
         Args:
-            pictures: Good parts. Files that cannot be read are left out and listed in ``skipped``.
+            pictures: Good parts. Files that cannot be read are left out and listed in ``skipped``; parts
+                that stand out so far that they are probably not good in ``suspects``.
             progress: Called with (stage, done, total).
 
         Raises:
@@ -83,10 +95,11 @@ class Detector:
         self.backbone_ = Backbone(settings.backbone, weights).to(self._device)
         self.preprocessing_ = tuple(Preprocessing(s, weights.mean, weights.std) for s in settings.sizes)
         self.ensemble_, self.calibration_, self._judge_, self.skipped = None, None, None, []
-        self._held_out, self._trained_on = None, frozenset()
+        self._held_out, self._trained_on, self.suspects = None, frozenset(), []
         started = time.perf_counter()
         hashes: list[str] = []
-        features = self._extract(pictures, "features", progress, hashes)
+        names: list[str] = []
+        features = self._extract(pictures, "features", progress, hashes, names)
         self.seconds["features"] = time.perf_counter() - started
         parts, different = len(features), len(set(hashes))
         if different < _LEAST_PARTS:
@@ -97,18 +110,23 @@ class Detector:
                 remedy="Give more pictures of good parts; twenty are a fair start, a hundred are good.",
             )
         started = time.perf_counter()
-        folds = min(settings.folds, different)
-        fold_of = deal(hashes, folds, settings.seed)
+        # What stands out is left out, and what is left is looked at once more: one defect hides another.
+        for _ in range(_LOOKS):
+            members, held = self._cross_fit(features, hashes, progress)
+            doubtful = suspects(np.hstack([held.whole, held.local]))
+            kept = np.flatnonzero(~doubtful)
+            if settings.keep_suspects or not doubtful.any() or len({hashes[i] for i in kept}) < _LEAST_PARTS:
+                break
+            self.suspects += [names[i] for i in np.flatnonzero(doubtful)]
+            features = features[torch.from_numpy(kept)]
+            hashes, names = [hashes[i] for i in kept], [names[i] for i in kept]
+        else:
+            members, held = self._cross_fit(features, hashes, progress)
+        parts = len(features)
         with one_thread():
-            members = [
-                self._fit_member(features, fold_of != fold, fold, folds, progress) for fold in range(folds)
-            ]
-            every = torch.ones(parts, dtype=torch.bool)
-            complete = self._fit_member(features, every, folds, folds, progress)
-        ensemble = Ensemble(tuple(members), complete)
-        index = [torch.nonzero(fold_of == fold)[:, 0] for fold in range(folds)]
-        held = RawEvidence.joined([ensemble.held_out(features[i], fold) for fold, i in enumerate(index)])
-        self.ensemble_, self._held_out = ensemble, held[np.argsort(torch.cat(index).numpy())]
+            complete = self._fit_member(features, len(members), len(members), progress)
+        self.ensemble_, self._held_out = Ensemble(members, complete), held
+        self._held_out = replace(held, kinds=self.ensemble_.kinds(features))
         self._trained_on = frozenset(hashes)
         self.seconds["densities"] = time.perf_counter() - started
         self.provenance_ = {
@@ -119,6 +137,7 @@ class Detector:
                 "licence": weights.licence,
             },
             "training_parts": parts,
+            "suspects_left_out": len(self.suspects),
             "training_fingerprint": hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest(),
             "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": _versions(),
@@ -303,22 +322,40 @@ class Detector:
             )
         return self.ensemble_
 
-    def _fit_member(
-        self, features: Features, chosen: Tensor, number: int, folds: int, progress: Progress | None
-    ) -> Member:
+    def _cross_fit(
+        self, features: Features, hashes: Sequence[str], progress: Progress | None
+    ) -> tuple[tuple[Member, ...], RawEvidence]:
+        """Fit the members, and judge every part by the one that has missed it."""
+        folds = min(self.settings.folds, len(set(hashes)))
+        fold_of = deal(hashes, folds, self.settings.seed)
+        members: list[Member] = []
+        held: list[RawEvidence] = []
+        with one_thread():
+            for fold in range(folds):
+                members.append(self._fit_member(features[fold_of != fold], fold, folds, progress))
+                held.append(held_out(members[-1], features[fold_of == fold]))
+        index = torch.cat([torch.nonzero(fold_of == fold)[:, 0] for fold in range(folds)])
+        return tuple(members), RawEvidence.joined(held)[np.argsort(index.numpy())]
+
+    def _fit_member(self, features: Features, number: int, folds: int, progress: Progress | None) -> Member:
         def told(done: int, of: int) -> None:
             if progress is not None:
                 progress("densities", number * of + done, (folds + 1) * of)
 
         seed = 1000 * self.settings.seed + 10 * number
-        return Member.fit(features[chosen], self.settings.density, seed, told)
+        return Member.fit(features, self.settings.density, seed, told)
 
     def _refuse(self, judge: Judge, source: Source, error: ImageError) -> Inspection:
         known = _file_hash(source, self.settings.reading.max_file_bytes)
         return judge.refuse(_name(source), known, str(error))
 
     def _extract(
-        self, pictures: Sequence[Source], stage: str, progress: Progress | None, hashes: list[str]
+        self,
+        pictures: Sequence[Source],
+        stage: str,
+        progress: Progress | None,
+        hashes: list[str],
+        names: list[str] | None = None,
     ) -> Features:
         gathered: list[Features] = []
         done = 0
@@ -328,6 +365,8 @@ class Detector:
                 if isinstance(picture, Picture):
                     readable.append(picture)
                     hashes.append(picture.sha256)
+                    if names is not None:
+                        names.append(_name(source))
                 else:
                     self.skipped.append((_name(source), str(picture)))
             if readable:

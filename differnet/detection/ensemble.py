@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -174,56 +174,54 @@ class Ensemble:
     def evidence(self, features: Features) -> RawEvidence:
         """Judge parts that nobody has seen."""
         with one_thread():
-            return self._evidence([m.wholes for m in self.members], self.complete, features)
+            raw = _evidence([m.wholes for m in self.members], self.complete, features)
+        return replace(raw, kinds=self.kinds(features))
 
-    def held_out(self, features: Features, fold: int) -> RawEvidence:
-        """Judge parts of a fold by the member that has missed it."""
-        member = self.members[fold]
-        with one_thread():
-            return self._evidence([member.wholes], member, features)
-
-    @torch.inference_mode()
-    def _evidence(
-        self, wholes: Sequence[tuple[PartDensity, ...]], local: Member, features: Features
-    ) -> RawEvidence:
-        chunks = [
-            self._of_chunk(wholes, local, features[slice(start, start + _CHUNK)])
-            for start in range(0, len(features), _CHUNK)
-        ]
-        return RawEvidence.joined(chunks)
-
-    def _of_chunk(
-        self, wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Features
-    ) -> RawEvidence:
-        energies = [
-            torch.stack([w[i].energy(s)[0] for w in wholes]).mean(0) for i, s in enumerate(some.statistics)
-        ]
-        nll = torch.stack([w[0].energy(some.statistics[0])[1] for w in wholes]).mean(0)
-        coordinates = local.wholes[0].leading(some.statistics[0])
-        kinds = self.complete.wholes[0].leading(some.statistics[0])
-        strongest, nll_local, extent, maps = [], [], [], []
-        for density, patches in zip(local.patches, some.patches, strict=True):
-            energy, nats = density.energy(patches, coordinates)
-            strongest.append(_top(energy))
-            nll_local.append(_top(nats))
-            cells = functional.adaptive_avg_pool2d(energy[:, None], _EXTENT_CELLS).flatten(1)
-            extent.append(cells.quantile(0.5, dim=1))
-            maps.append(energy.numpy().astype(np.float32))
-        return RawEvidence(
-            whole=_figures(torch.stack(energies, 1).log()),
-            local=_figures(torch.stack(strongest, 1).log()),
-            extent=_figures(torch.stack(extent, 1)),
-            nll_whole=_figures(nll),
-            nll_local=_figures(torch.stack(nll_local, 1)),
-            kinds=_figures(kinds[:, : self.kind_features]),
-            maps=tuple(maps),
-        )
+    def kinds(self, features: Features) -> NDArray[np.float64]:
+        """Return ``(parts, k)`` coordinates of what kind of part each is."""
+        leading = self.complete.wholes[0].leading(features.statistics[0])
+        return _figures(leading[:, : self.kind_features])
 
     @property
     def kind_features(self) -> int:
         """How many coordinates tell the kind of a part."""
         whole = self.complete.wholes[0]
         return min(kinds_for(whole.parts), whole.coordinates)
+
+
+def held_out(member: Member, features: Features) -> RawEvidence:
+    """Judge parts by a member that has missed them. Their kinds, which take all parts to tell, are empty."""
+    with one_thread():
+        return _evidence([member.wholes], member, features)
+
+
+@torch.inference_mode()
+def _evidence(wholes: Sequence[tuple[PartDensity, ...]], local: Member, features: Features) -> RawEvidence:
+    starts = range(0, len(features), _CHUNK)
+    return RawEvidence.joined([_of_chunk(wholes, local, features[slice(s, s + _CHUNK)]) for s in starts])
+
+
+def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Features) -> RawEvidence:
+    judged = [[w[i].energy(s) for w in wholes] for i, s in enumerate(some.statistics)]
+    energies = [torch.stack([energy for energy, _ in of]).mean(0) for of in judged]
+    coordinates = local.wholes[0].leading(some.statistics[0])
+    strongest, nll_local, extent, maps = [], [], [], []
+    for density, patches in zip(local.patches, some.patches, strict=True):
+        energy, nats = density.energy(patches, coordinates)
+        strongest.append(_top(energy))
+        nll_local.append(_top(nats))
+        cells = functional.adaptive_avg_pool2d(energy[:, None], _EXTENT_CELLS).flatten(1)
+        extent.append(cells.quantile(0.5, dim=1))
+        maps.append(energy.numpy().astype(np.float32))
+    return RawEvidence(
+        whole=_figures(torch.stack(energies, 1).log()),
+        local=_figures(torch.stack(strongest, 1).log()),
+        extent=_figures(torch.stack(extent, 1)),
+        nll_whole=_figures(torch.stack([nll for _, nll in judged[0]]).mean(0)),
+        nll_local=_figures(torch.stack(nll_local, 1)),
+        kinds=np.zeros((len(some), 0)),
+        maps=tuple(maps),
+    )
 
 
 def _top(per_patch: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ class DetectorSettings:
         folds: Members of the ensemble.
         density: How the densities are built.
         scales: Grids of the local densities.
+        keep_suspects: Learn also from training parts that stand out so far that they are probably not good.
         zooms: Input sizes as multiples of ``image_size``; each takes one pass of the network.
         reading: How files become pixels.
 
@@ -60,6 +61,7 @@ class DetectorSettings:
     density: DensitySettings = field(default_factory=DensitySettings)
     scales: tuple[PatchScale, ...] = (_PATCHES,)
     zooms: tuple[float, ...] = (1.0,)
+    keep_suspects: bool = False
     reading: ReadingRule = field(default_factory=ReadingRule)
 
     def __post_init__(self) -> None:

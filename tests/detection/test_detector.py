@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -462,3 +463,22 @@ def test_copies_of_a_picture_are_dealt_into_one_fold() -> None:
     assert fold_of[:5].tolist() == fold_of[20:].tolist()
     assert sorted(fold_of[:20].tolist()) == sorted([0, 1, 2, 3] * 5)
     assert deal(hashes, 4, seed=4).tolist() != fold_of.tolist()
+
+
+def test_defects_among_the_good_parts_are_left_out_and_listed(
+    good: list[Pixels], fresh: list[Pixels]
+) -> None:
+    spoilt = [obvious_defect(pixels)[0] for pixels in fresh[:3]]
+    mixed: list[Any] = [*good[:10], spoilt[0], *good[10:25], *spoilt[1:], *good[25:]]
+    hashes = {hashlib.sha256(np.ascontiguousarray(p).tobytes()).hexdigest() for p in spoilt}
+    clean = Detector(QUICK).fit(list(good))
+    # At a tenth of a part in vain a folder, 32 good parts rarely have one.
+    assert len(clean.suspects) <= 1
+    trained = Detector(QUICK).fit(mixed).calibrate()
+    assert len(trained.suspects) <= 4
+    assert trained.facts()["suspects_left_out"] == len(trained.suspects)
+    assert trained.facts()["training_parts"] == len(mixed) - len(trained.suspects)
+    assert trained._trained_on.isdisjoint(hashes)
+    keeping = Detector(replace(QUICK, keep_suspects=True)).fit(mixed)
+    assert keeping.suspects == []
+    assert hashes < keeping._trained_on
