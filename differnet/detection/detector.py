@@ -30,6 +30,7 @@ from differnet.features import (
     find_weights,
     prepare_batch,
     sha256_of,
+    tiled_maps,
 )
 from differnet.images.reading import ImageError, ReadingRule, read_image
 from differnet.records import Inspection, Picture
@@ -38,6 +39,8 @@ Source = Path | str | Picture | NDArray[Any]
 Progress = Callable[[str, int, int], None]
 
 _BATCH = 16
+# Of pictures that go through the network together: a batch at 512 x 512. Larger ones go in smaller groups.
+_PIXELS_A_PASS = _BATCH * 512 * 512
 # With fewer good parts there is nothing to hold out.
 _LEAST_PARTS = 4
 
@@ -346,12 +349,29 @@ class Detector:
             raise DetectorError(
                 expected="a fitted detector", found="one without a backbone", remedy="Call fit first."
             )
-        strides = self.backbone_.strides
-        maps = [self.backbone_(prepare_batch(pictures, p).to(self._device)) for p in self.preprocessing_]
-        return Features(
-            tuple(pooled_statistics(m).cpu().clone() for m in maps),
-            tuple(patch_vectors(maps[s.zoom], strides, s).cpu().clone() for s in self.settings.scales),
-        )
+        statistics: list[Tensor] = []
+        patches: dict[int, Tensor] = {}
+        for zoom, preprocessing in enumerate(self.preprocessing_):
+            pooled, cut = self._look(self.backbone_, preprocessing, pictures, zoom)
+            statistics.append(pooled)
+            patches |= cut
+        return Features(tuple(statistics), tuple(patches[i] for i in range(len(patches))))
+
+    def _look(
+        self, backbone: Backbone, preprocessing: Preprocessing, pictures: list[Picture], zoom: int
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Return what one zoom shows: pooled statistics, and patches by the number of their scale."""
+        scales = {i: s for i, s in enumerate(self.settings.scales) if s.zoom == zoom}
+        together = max(1, _PIXELS_A_PASS // preprocessing.size**2)
+        pooled: list[Tensor] = []
+        patches: dict[int, list[Tensor]] = {i: [] for i in scales}
+        for start in range(0, len(pictures), together):
+            pixels = prepare_batch(pictures[start : start + together], preprocessing).to(self._device)
+            maps = tiled_maps(backbone, backbone.strides, pixels)
+            pooled.append(pooled_statistics(maps).cpu().clone())
+            for i, scale in scales.items():
+                patches[i].append(patch_vectors(maps, backbone.strides, scale).cpu().clone())
+        return torch.cat(pooled), {i: torch.cat(cut) for i, cut in patches.items()}
 
     def _decoded(self, sources: list[Source]) -> Iterator[list[tuple[Source, Picture | ImageError]]]:
         def decode(source: Source) -> tuple[Source, Picture | ImageError]:
