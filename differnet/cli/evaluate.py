@@ -14,6 +14,7 @@ from differnet.cli.train import (
     BackboneOption,
     DeviceOption,
     DownloadOption,
+    IgnoreOption,
     SizeOption,
     WeightsOption,
     choose_product,
@@ -74,6 +75,7 @@ def benchmark(
     allow_download: DownloadOption = False,
     image_size: SizeOption = 256,
     device: DeviceOption = "auto",
+    ignore: IgnoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train and evaluate from nothing under the stated protocol, once a seed.
@@ -99,6 +101,7 @@ def benchmark(
         image_size=image_size,
         device=device,
         product="" if several else product or product_name(dataset),
+        ignore=ignore,
     )
 
     steps = shown.steps()

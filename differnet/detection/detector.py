@@ -20,6 +20,7 @@ from torch import Tensor
 
 from differnet.calibration import Thresholds, false_alarm_interval, smallest_alpha
 from differnet.detection.ensemble import Ensemble, Features, Member, RawEvidence, deal, one_thread
+from differnet.detection.ignoring import IgnoreMask
 from differnet.detection.judging import Calibration, Identity, Judge
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.statistics import patch_vectors, pooled_statistics
@@ -63,6 +64,7 @@ class Detector:
         self.backbone_: Backbone | None = None
         self.preprocessing_: tuple[Preprocessing, ...] = ()
         self.ensemble_: Ensemble | None = None
+        self.ignored_: IgnoreMask | None = None
         self.calibration_: Calibration | None = None
         self.provenance_: dict[str, Any] = {}
         self._held_out: RawEvidence | None = None
@@ -78,15 +80,17 @@ class Detector:
             progress: Called with (stage, done, total).
 
         Raises:
-            DetectorError: Fewer than four readable parts.
+            DetectorError: Fewer than four readable parts, or an unfit mask of what to ignore.
             WeightsError: The backbone has no verified weights here.
         """
         settings = self.settings
+        ignore = settings.ignore
+        ignored = None if ignore is None else IgnoreMask.read(Path(ignore), settings.sizes, settings.reading)
         weights = find_weights(settings.backbone, settings.weights, allow_download=settings.allow_download)
         self.backbone_ = Backbone(settings.backbone, weights).to(self._device)
         self.preprocessing_ = tuple(Preprocessing(s, weights.mean, weights.std) for s in settings.sizes)
         self.ensemble_, self.calibration_, self._judge_, self.skipped = None, None, None, []
-        self._held_out, self._trained_on = None, frozenset()
+        self._held_out, self._trained_on, self.ignored_ = None, frozenset(), ignored
         started = time.perf_counter()
         hashes: list[str] = []
         features = self._extract(pictures, "features", progress, hashes)
@@ -164,7 +168,9 @@ class Detector:
                 remedy="Give good parts that were not trained on.",
             )
         chosen = self.settings
-        calibration = Calibration.of(evidence, chosen.alpha_review, chosen.alpha_defect, scheme)
+        calibration = Calibration.of(
+            evidence, chosen.alpha_review, chosen.alpha_defect, scheme, self.ignored_
+        )
         self._adopt(calibration)
         self.seconds["calibration"] = time.perf_counter() - started
         return self
@@ -226,6 +232,7 @@ class Detector:
             "calibration_id": judge.calibration_id,
             "product": self.settings.product,
             "image_size": self.settings.image_size,
+            "ignored": 0.0 if self.ignored_ is None else self.ignored_.share,
             "seed": self.settings.seed,
             "t_review": judge.thresholds.review,
             "t_defect": judge.thresholds.defect,
@@ -349,18 +356,26 @@ class Detector:
             raise DetectorError(
                 expected="a fitted detector", found="one without a backbone", remedy="Call fit first."
             )
+        ignored = self.ignored_
+        if ignored is not None:
+            colour = self.preprocessing_[0].mean
+            pictures = [replace(p, pixels=ignored.paint(p.pixels, colour)) for p in pictures]
         statistics: list[Tensor] = []
         patches: dict[int, Tensor] = {}
         for zoom, preprocessing in enumerate(self.preprocessing_):
             pooled, cut = self._look(self.backbone_, preprocessing, pictures, zoom)
             statistics.append(pooled)
             patches |= cut
-        return Features(tuple(statistics), tuple(patches[i] for i in range(len(patches))))
+        cuts = [patches[i] for i in range(len(patches))]
+        grids = [tuple(cut.shape[1:3]) for cut in cuts]
+        kept = [torch.ones(g, dtype=torch.bool) if ignored is None else ignored.kept(*g) for g in grids]
+        return Features(tuple(statistics), tuple(cuts), tuple(kept))
 
     def _look(
         self, backbone: Backbone, preprocessing: Preprocessing, pictures: list[Picture], zoom: int
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Return what one zoom shows: pooled statistics, and patches by the number of their scale."""
+        ignored = self.ignored_
         scales = {i: s for i, s in enumerate(self.settings.scales) if s.zoom == zoom}
         together = max(1, _PIXELS_A_PASS // preprocessing.size**2)
         pooled: list[Tensor] = []
@@ -368,7 +383,8 @@ class Detector:
         for start in range(0, len(pictures), together):
             pixels = prepare_batch(pictures[start : start + together], preprocessing).to(self._device)
             maps = tiled_maps(backbone, backbone.strides, pixels)
-            pooled.append(pooled_statistics(maps).cpu().clone())
+            shares = None if ignored is None else [ignored.kept_share(*m.shape[2:]) for m in maps]
+            pooled.append(pooled_statistics(maps, shares).cpu().clone())
             for i, scale in scales.items():
                 patches[i].append(patch_vectors(maps, backbone.strides, scale).cpu().clone())
         return torch.cat(pooled), {i: torch.cat(cut) for i, cut in patches.items()}

@@ -45,6 +45,8 @@ class DetectorSettings:
         zooms: Input sizes as multiples of ``image_size``; each takes a pass of the network, in tiles
             where it is above 1024 pixels.
         reading: How files become pixels.
+        ignore: A picture over every part's, whose pixels above 0 are ignored. A model keeps what it says; a
+            loaded detector has no file here.
 
     Raises:
         DetectorError: A number is outside its range; said here, before anything is trained.
@@ -64,6 +66,7 @@ class DetectorSettings:
     scales: tuple[PatchScale, ...] = (_PATCHES,)
     zooms: tuple[float, ...] = (1.0,)
     reading: ReadingRule = field(default_factory=ReadingRule)
+    ignore: Path | None = None
 
     def __post_init__(self) -> None:
         check_alphas(self.alpha_review, self.alpha_defect)
