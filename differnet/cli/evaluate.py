@@ -14,6 +14,7 @@ from differnet.cli.train import (
     BackboneOption,
     DeviceOption,
     DownloadOption,
+    IgnoreOption,
     SizeOption,
     WeightsOption,
     choose_product,
@@ -84,6 +85,7 @@ def benchmark(
         ),
     ] = 0.0,
     device: DeviceOption = "auto",
+    ignore: IgnoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train and evaluate from nothing under the stated protocol, once a seed.
@@ -109,6 +111,7 @@ def benchmark(
         image_size=image_size,
         device=device,
         product="" if several else product or product_name(dataset),
+        ignore=ignore,
     )
 
     trial = Trial(train_parts, contamination)

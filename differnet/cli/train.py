@@ -38,6 +38,10 @@ SizeOption = Annotated[
 SeedOption = Annotated[
     int, typer.Option("--seed", metavar="NUMBER", min=0, help="The same seed gives the same model.")
 ]
+IgnoreOption = Annotated[
+    Path | None,
+    typer.Option("--ignore", metavar="FILE", help="Picture whose pixels above 0 are ignored in every part."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu or cuda.")]
 
 
@@ -59,6 +63,7 @@ def train(
     image_size: SizeOption = 256,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
+    ignore: IgnoreOption = None,
     alpha_review: Annotated[
         float,
         typer.Option(
@@ -104,6 +109,7 @@ def train(
         device=device,
         product=product or product_name(dataset),
         keep_suspects=keep_suspects,
+        ignore=ignore,
     )
     detector = train_detector(shown, settings, dataset)
     detector.save(out)
@@ -193,6 +199,8 @@ def show_model(shown: Terminal, facts: dict[str, Any]) -> None:
         f"Calibrated on {calibration['parts']:,} good parts ({calibration['scheme']}). "
         "It holds for parts like these, seen by the same camera in the same light."
     )
+    if facts["ignored"]:
+        shown.note(f"It ignores {percent(facts['ignored'])} of every picture.")
 
 
 def warn_of_few_parts(shown: Terminal, settings: DetectorSettings, facts: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ from differnet.detection.densities import (
 )
 from differnet.detection.detector import Detector, as_picture
 from differnet.detection.ensemble import Ensemble, Member
+from differnet.detection.ignoring import CELL, IgnoreMask
 from differnet.detection.judging import Calibration
 from differnet.detection.settings import DetectorSettings
 from differnet.detection.statistics import PatchScale
@@ -258,6 +259,8 @@ def _write(detector: Detector, folder: Path) -> None:
         densities |= {f"{name}.{k}": v for k, v in _plain(density).items()}
     save_file(densities, folder / _FILES[1])
     arrays = {k: torch.from_numpy(v.astype(np.float64)) for k, v in calibration.arrays.items()}
+    if calibration.ignored is not None:
+        arrays["ignored"] = torch.from_numpy(calibration.ignored.cells.copy())
     save_file(arrays, folder / _FILES[2])
     golden_seed = settings.seed
     whole, local = _golden_figures(detector, golden_seed)
@@ -379,7 +382,9 @@ def _rebuild(manifest: _Manifest, folder: Path, device: str) -> Detector:
     detector.ensemble_ = _rebuild_ensemble(manifest, _read_tensors(folder / _FILES[1]))
     detector.provenance_ = manifest.provenance.model_dump()
     kinds = detector.ensemble_.kind_features
-    detector._adopt(_rebuild_calibration(manifest, kinds, _read_tensors(folder / _FILES[2])))
+    calibration = _rebuild_calibration(manifest, kinds, _read_tensors(folder / _FILES[2]))
+    detector.ignored_ = calibration.ignored
+    detector._adopt(calibration)
     return detector
 
 
@@ -441,7 +446,9 @@ def _same_tensors(what: str, found: Mapping[str, Tensor], own: Mapping[str, Tens
             )
 
 
-def _rebuild_calibration(manifest: _Manifest, kinds: int, tensors: Mapping[str, Tensor]) -> Calibration:
+def _rebuild_calibration(manifest: _Manifest, kinds: int, tensors: dict[str, Tensor]) -> Calibration:
+    # A detector that ignores nothing has no mask.
+    ignored = _rebuild_mask(manifest, tensors.pop("ignored")) if "ignored" in tensors else None
     names = ("whole", "local", "extent", "kinds", "peaks", "map_mean", "map_spread", "kernels")
     if set(tensors) != set(names):
         raise _wrong(f"the arrays {', '.join(names)}", ", ".join(sorted(tensors)))
@@ -466,8 +473,19 @@ def _rebuild_calibration(manifest: _Manifest, kinds: int, tensors: Mapping[str, 
         raise _wrong("kernels of positive length and a signal of 0 or more", f"{arrays['kernels'].tolist()}")
     facts = manifest.calibration
     return Calibration(
-        **arrays, alpha_review=facts.alpha_review, alpha_defect=facts.alpha_defect, scheme=facts.scheme
+        **arrays,
+        alpha_review=facts.alpha_review,
+        alpha_defect=facts.alpha_defect,
+        scheme=facts.scheme,
+        ignored=ignored,
     )
+
+
+def _rebuild_mask(manifest: _Manifest, cells: Tensor) -> IgnoreMask:
+    side = max(manifest.preprocessing.sizes) // CELL
+    if cells.dtype != torch.bool or cells.shape != (side, side):
+        raise _wrong(f"a mask of shape {(side, side)}, {torch.bool}", f"{tuple(cells.shape)}, {cells.dtype}")
+    return IgnoreMask(cells.numpy())
 
 
 def _self_test(detector: Detector, golden: _Golden) -> None:

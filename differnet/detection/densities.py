@@ -213,6 +213,7 @@ class PatchDensity(nn.Module):
         settings: DensitySettings,
         seed: int,
         progress: Progress | None = None,
+        kept: Tensor | None = None,
     ) -> Self:
         """Fit to the patches of good parts.
 
@@ -222,11 +223,17 @@ class PatchDensity(nn.Module):
             settings: Smoothing, size and steps.
             seed: Of weights, batches and noise.
             progress: Called with (steps done, steps in all).
+            kept: ``(rows, columns)`` bool, the patches to learn from; ``None`` takes all.
         """
         parts, rows, columns, features = patches.shape
         generator = torch.Generator().manual_seed(seed)
         held = _held_out(parts, seed) if parts >= _LEAST_PARTS_FOR_COUPLINGS else torch.zeros(parts).bool()
-        vectors = patches[~held].reshape(-1, features)
+
+        def counted(grids: Tensor) -> Tensor:
+            # Choosing by a mask copies, and nearly always everything is kept.
+            return grids.flatten(1, 2) if kept is None or bool(kept.all()) else grids[:, kept]
+
+        vectors = counted(patches[~held]).reshape(-1, features)
         chosen = torch.randperm(len(vectors), generator=generator)[:_COVARIANCE_VECTORS]
         gaussian = _gaussian(vectors[chosen], noise=settings.noise)
         width = coordinates.shape[1] + patch_context(coordinates[:1], 1, 1).shape[-1] - coordinates.shape[1]
@@ -244,14 +251,14 @@ class PatchDensity(nn.Module):
         fit_maximum_likelihood(
             flow,
             gaussian(vectors)[0],
-            context[~held].reshape(-1, width),
+            counted(context[~held]).reshape(-1, width),
             noise=noise,
             plan=settings.plan(seed, steps=settings.steps),
             progress=None if progress is None else lambda step, _: progress(step + 1, settings.steps),
         )
-        z = gaussian(patches[held])[0]
+        z = gaussian(counted(patches[held]))[0]
         with torch.no_grad():
-            trained = flow.log_prob(z, context[held]).mean()
+            trained = flow.log_prob(z, counted(context[held])).mean()
             start = Flow(ElementwiseAffine(torch.zeros(features), torch.ones(features))).log_prob(z).mean()
         # Asked this way round, a likelihood that is NaN loses too.
         if not float(trained) > float(start):

@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from differnet.calibration import Thresholds, false_alarm_interval, smallest_alpha, suspects
 from differnet.detection.ensemble import (
@@ -27,6 +28,7 @@ from differnet.detection.ensemble import (
     held_out,
     one_thread,
 )
+from differnet.detection.ignoring import IgnoreMask
 from differnet.detection.judging import Calibration, Identity, Judge
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.statistics import patch_vectors, pooled_statistics
@@ -37,6 +39,7 @@ from differnet.features import (
     find_weights,
     prepare_batch,
     sha256_of,
+    tiled_maps,
 )
 from differnet.images.reading import ImageError, ReadingRule, read_image
 from differnet.records import Inspection, Picture
@@ -45,6 +48,8 @@ Source = Path | str | Picture | NDArray[Any]
 Progress = Callable[[str, int, int], None]
 
 _BATCH = 16
+# Of pictures that go through the network together: a batch at 512 x 512. Larger ones go in smaller groups.
+_PIXELS_A_PASS = _BATCH * 512 * 512
 # With fewer good parts there is nothing to hold out.
 _LEAST_PARTS = 4
 # Twice is enough to find nearly all that will be found, and bounds what a spoilt folder costs.
@@ -71,6 +76,7 @@ class Detector:
         self.backbone_: Backbone | None = None
         self.preprocessing_: tuple[Preprocessing, ...] = ()
         self.ensemble_: Ensemble | None = None
+        self.ignored_: IgnoreMask | None = None
         self.calibration_: Calibration | None = None
         self.provenance_: dict[str, Any] = {}
         self._held_out: RawEvidence | None = None
@@ -87,15 +93,18 @@ class Detector:
             progress: Called with (stage, done, total).
 
         Raises:
-            DetectorError: Fewer than four readable parts.
+            DetectorError: Fewer than four readable parts, or an unfit mask of what to ignore.
             WeightsError: The backbone has no verified weights here.
         """
         settings = self.settings
+        ignore = settings.ignore
+        ignored = None if ignore is None else IgnoreMask.read(Path(ignore), settings.sizes, settings.reading)
         weights = find_weights(settings.backbone, settings.weights, allow_download=settings.allow_download)
         self.backbone_ = Backbone(settings.backbone, weights).to(self._device)
         self.preprocessing_ = tuple(Preprocessing(s, weights.mean, weights.std) for s in settings.sizes)
         self.ensemble_, self.calibration_, self._judge_, self.skipped = None, None, None, []
         self._held_out, self._trained_on, self.suspects = None, frozenset(), []
+        self.ignored_ = ignored
         started = time.perf_counter()
         hashes: list[str] = []
         names: list[str] = []
@@ -180,7 +189,9 @@ class Detector:
                 remedy="Give good parts that were not trained on.",
             )
         chosen = self.settings
-        calibration = Calibration.of(evidence, chosen.alpha_review, chosen.alpha_defect, scheme)
+        calibration = Calibration.of(
+            evidence, chosen.alpha_review, chosen.alpha_defect, scheme, self.ignored_
+        )
         self._adopt(calibration)
         self.seconds["calibration"] = time.perf_counter() - started
         return self
@@ -242,6 +253,7 @@ class Detector:
             "calibration_id": judge.calibration_id,
             "product": self.settings.product,
             "image_size": self.settings.image_size,
+            "ignored": 0.0 if self.ignored_ is None else self.ignored_.share,
             "seed": self.settings.seed,
             "t_review": judge.thresholds.review,
             "t_defect": judge.thresholds.defect,
@@ -387,12 +399,38 @@ class Detector:
             raise DetectorError(
                 expected="a fitted detector", found="one without a backbone", remedy="Call fit first."
             )
-        strides = self.backbone_.strides
-        maps = [self.backbone_(prepare_batch(pictures, p).to(self._device)) for p in self.preprocessing_]
-        return Features(
-            tuple(pooled_statistics(m).cpu().clone() for m in maps),
-            tuple(patch_vectors(maps[s.zoom], strides, s).cpu().clone() for s in self.settings.scales),
-        )
+        ignored = self.ignored_
+        if ignored is not None:
+            colour = self.preprocessing_[0].mean
+            pictures = [replace(p, pixels=ignored.paint(p.pixels, colour)) for p in pictures]
+        statistics: list[Tensor] = []
+        patches: dict[int, Tensor] = {}
+        for zoom, preprocessing in enumerate(self.preprocessing_):
+            pooled, cut = self._look(self.backbone_, preprocessing, pictures, zoom)
+            statistics.append(pooled)
+            patches |= cut
+        cuts = [patches[i] for i in range(len(patches))]
+        grids = [tuple(cut.shape[1:3]) for cut in cuts]
+        kept = [torch.ones(g, dtype=torch.bool) if ignored is None else ignored.kept(*g) for g in grids]
+        return Features(tuple(statistics), tuple(cuts), tuple(kept))
+
+    def _look(
+        self, backbone: Backbone, preprocessing: Preprocessing, pictures: list[Picture], zoom: int
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Return what one zoom shows: pooled statistics, and patches by the number of their scale."""
+        ignored = self.ignored_
+        scales = {i: s for i, s in enumerate(self.settings.scales) if s.zoom == zoom}
+        together = max(1, _PIXELS_A_PASS // preprocessing.size**2)
+        pooled: list[Tensor] = []
+        patches: dict[int, list[Tensor]] = {i: [] for i in scales}
+        for start in range(0, len(pictures), together):
+            pixels = prepare_batch(pictures[start : start + together], preprocessing).to(self._device)
+            maps = tiled_maps(backbone, backbone.strides, pixels)
+            shares = None if ignored is None else [ignored.kept_share(*m.shape[2:]) for m in maps]
+            pooled.append(pooled_statistics(maps, shares).cpu().clone())
+            for i, scale in scales.items():
+                patches[i].append(patch_vectors(maps, backbone.strides, scale).cpu().clone())
+        return torch.cat(pooled), {i: torch.cat(cut) for i, cut in patches.items()}
 
     def _decoded(self, sources: list[Source]) -> Iterator[list[tuple[Source, Picture | ImageError]]]:
         def decode(source: Source) -> tuple[Source, Picture | ImageError]:

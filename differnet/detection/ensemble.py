@@ -41,13 +41,16 @@ class Features:
     Attributes:
         statistics: One ``(parts, features)`` a zoom, pooled.
         patches: One ``(parts, rows, columns, channels)`` a scale.
+        kept: One ``(rows, columns)`` bool a scale: the patches that count, the same of every part.
     """
 
     statistics: tuple[Tensor, ...]
     patches: tuple[Tensor, ...]
+    kept: tuple[Tensor, ...]
 
     def __getitem__(self, index: Tensor | slice) -> Features:
-        return Features(tuple(s[index] for s in self.statistics), tuple(p[index] for p in self.patches))
+        statistics, patches = tuple(s[index] for s in self.statistics), tuple(p[index] for p in self.patches)
+        return Features(statistics, patches, self.kept)
 
     def __len__(self) -> int:
         return len(self.statistics[0])
@@ -59,6 +62,7 @@ class Features:
         return cls(
             tuple(torch.cat([f.statistics[i] for f in some]) for i in zooms),
             tuple(torch.cat([f.patches[i] for f in some]) for i in scales),
+            some[0].kept,
         )
 
 
@@ -89,14 +93,14 @@ class Member:
         coordinates = wholes[0].leading(features.statistics[0])
         total = len(features.patches) * density.steps
         fitted: list[PatchDensity] = []
-        for i, patches in enumerate(features.patches):
+        for i, (patches, kept) in enumerate(zip(features.patches, features.kept, strict=True)):
             before = i * density.steps
 
             def step(done: int, _: int, before: int = before) -> None:
                 if told is not None:
                     told(before + done, total)
 
-            fitted.append(PatchDensity.fit(patches, coordinates, density, seed + i + 1, step))
+            fitted.append(PatchDensity.fit(patches, coordinates, density, seed + i + 1, step, kept))
             step(density.steps, density.steps)
         return cls(wholes, tuple(fitted))
 
@@ -116,7 +120,7 @@ class RawEvidence:
         nll_whole: ``(parts,)`` nats, at the first zoom.
         nll_local: ``(parts, scales)`` mean nll of the patches of highest nll, nats.
         kinds: ``(parts, k)`` leading coordinates of the pooled statistics: what kind of part it is.
-        maps: One ``(parts, rows, columns)`` map of energies a scale.
+        maps: One ``(parts, rows, columns)`` map of energies a scale; 0, below every energy, where ignored.
     """
 
     whole: NDArray[np.float64]
@@ -206,12 +210,15 @@ def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Fe
     energies = [torch.stack([energy for energy, _ in of]).mean(0) for of in judged]
     coordinates = local.wholes[0].leading(some.statistics[0])
     strongest, nll_local, extent, maps = [], [], [], []
-    for density, patches in zip(local.patches, some.patches, strict=True):
+    for density, patches, kept in zip(local.patches, some.patches, some.kept, strict=True):
         energy, nats = density.energy(patches, coordinates)
-        strongest.append(_top(energy))
-        nll_local.append(_top(nats))
+        strongest.append(_top(energy[:, kept]))
+        nll_local.append(_top(nats[:, kept]))
+        energy = energy * kept
+        share = functional.adaptive_avg_pool2d(kept[None, None].float(), _EXTENT_CELLS).flatten()
         cells = functional.adaptive_avg_pool2d(energy[:, None], _EXTENT_CELLS).flatten(1)
-        extent.append(cells.quantile(0.5, dim=1))
+        # A coarse cell's mean is that of its patches that count; one of which none does has no say.
+        extent.append((cells[:, share > 0] / share[share > 0]).quantile(0.5, dim=1))
         maps.append(energy.numpy().astype(np.float32))
     return RawEvidence(
         whole=_figures(torch.stack(energies, 1).log()),
@@ -225,8 +232,8 @@ def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Fe
 
 
 def _top(per_patch: Tensor) -> Tensor:
-    count = max(1, round(_STRANGEST_SHARE * per_patch[0].numel()))
-    return per_patch.flatten(1).topk(count, dim=1).values.mean(1)
+    count = max(1, round(_STRANGEST_SHARE * per_patch.shape[1]))
+    return per_patch.topk(count, dim=1).values.mean(1)
 
 
 def _figures(tensor: Tensor) -> NDArray[np.float64]:

@@ -39,7 +39,8 @@ class Family:
         detectors: By product, calibrated, of the same backbone, input and reading.
 
     Raises:
-        DetectorError: No detectors, one that is not calibrated, or some that do not see pictures alike.
+        DetectorError: No detectors, one that is not calibrated, or some that do not see pictures alike: of
+            another backbone, input, reading or ignored region.
 
     Example:
         ``Family.fit({"bolt": bolts, "nut": nuts}).inspect("part.png").record.product``
@@ -221,7 +222,9 @@ def _sight(detector: Detector) -> tuple[Any, ...]:
     """Return everything that decides what a picture's features are."""
     s = detector.settings
     weights = detector.provenance_.get("backbone", {}).get("sha256")
-    return s.backbone, weights, s.sizes, s.scales, json.dumps(s.reading.to_json(), sort_keys=True)
+    ignored = detector.ignored_
+    painted = None if ignored is None else ignored.cells.tobytes()
+    return s.backbone, weights, s.sizes, s.scales, json.dumps(s.reading.to_json(), sort_keys=True), painted
 
 
 def _ids(detector: Detector) -> dict[str, str]:

@@ -29,6 +29,7 @@ from differnet.calibration import (
     together,
 )
 from differnet.detection.ensemble import RawEvidence
+from differnet.detection.ignoring import IgnoreMask
 from differnet.detection.regions import strange_regions
 from differnet.images.quality import measure_quality, quality_flags
 from differnet.records import Inspection, Picture, Record, Verdict
@@ -50,6 +51,7 @@ class Calibration:
         alpha_review, alpha_defect: Rates in force: the ones asked for, or the smallest that these parts
             can promise.
         scheme: ``cross-fitted`` or ``split``.
+        ignored: Regions that count for nothing.
     """
 
     whole: Figures
@@ -63,18 +65,28 @@ class Calibration:
     alpha_review: float
     alpha_defect: float
     scheme: str
+    ignored: IgnoreMask | None = None
 
     @classmethod
-    def of(cls, evidence: RawEvidence, alpha_review: float, alpha_defect: float, scheme: str) -> Self:
+    def of(
+        cls,
+        evidence: RawEvidence,
+        alpha_review: float,
+        alpha_defect: float,
+        scheme: str,
+        ignored: IgnoreMask | None = None,
+    ) -> Self:
         """Learn what is usual from good parts that were not trained on.
 
         Raises:
             CalibrationError: Too few parts, or some whose evidence is not finite.
         """
         least = smallest_alpha(len(evidence.whole))
-        mean = np.array([m.mean(dtype=np.float64) for m in evidence.maps])
-        spread = np.array([max(float(m.std(dtype=np.float64)), 1e-9) for m in evidence.maps])
-        heat = heat_maps(evidence.maps, mean, spread)
+        # An energy that is not a number is not left out: it has to be noticed.
+        counted = [m if ignored is None else m[m != 0] for m in evidence.maps]
+        mean = np.array([m.mean(dtype=np.float64) for m in counted])
+        spread = np.array([max(float(m.std(dtype=np.float64)), 1e-9) for m in counted])
+        heat = heat_maps(evidence.maps, mean, spread, ignored)
         columns = [*evidence.whole.T, *evidence.local.T]
         return cls(
             whole=evidence.whole,
@@ -88,6 +100,7 @@ class Calibration:
             alpha_review=max(alpha_review, least),
             alpha_defect=max(alpha_defect, least),
             scheme=scheme,
+            ignored=ignored,
         )
 
     @property
@@ -195,6 +208,8 @@ class Judge:
         digest = hashlib.sha256(repr(calibration.rates).encode())
         for figures in calibration.arrays.values():
             digest.update(np.ascontiguousarray(figures, dtype=np.float64).tobytes())
+        if calibration.ignored is not None:
+            digest.update(calibration.ignored.cells.tobytes())
         self.calibration_id = digest.hexdigest()[:16]
 
     def strangeness(self, raw: RawEvidence) -> dict[str, Figures]:
@@ -241,10 +256,12 @@ class Judge:
         verdict, reasons = decide(evidence, self.thresholds)
         if verdict is Verdict.INVALID:
             return Inspection(self._record(picture, verdict, reasons, inference_ms=milliseconds))
-        heat = heat_maps(
-            tuple(m[one] for m in raw.maps), self.calibration.map_mean, self.calibration.map_spread
-        )[0]
+        known = self.calibration
+        heat = heat_maps(tuple(m[one] for m in raw.maps), known.map_mean, known.map_spread, known.ignored)[0]
         heat = cv2.resize(heat, (picture.width, picture.height), interpolation=cv2.INTER_LINEAR)
+        if known.ignored is not None:
+            # Interpolation carries heat half a patch into the region.
+            heat[known.ignored.over(*heat.shape)] = 0
         regions = strange_regions(heat, self.region_threshold, self.calibration.peaks)
         strongest = int(
             np.argmax(
@@ -335,22 +352,33 @@ class Judge:
         )
 
 
-def heat_maps(maps: Sequence[NDArray[np.float32]], mean: Figures, spread: Figures) -> NDArray[np.float32]:
+def heat_maps(
+    maps: Sequence[NDArray[np.float32]],
+    mean: Figures,
+    spread: Figures,
+    ignored: IgnoreMask | None = None,
+) -> NDArray[np.float32]:
     """Average the scales' maps on the finest grid, in standard deviations of a good patch.
 
     ``maps`` holds one ``(parts, rows, columns)`` a scale, ``mean`` and ``spread`` are ``(scales,)``.
+    What is ignored is 0, as hot as the mean of good parts.
     """
     rows = max(m.shape[1] for m in maps)
     columns = max(m.shape[2] for m in maps)
     total = np.zeros((len(maps[0]), rows, columns), dtype=np.float32)
     for scale, energy in enumerate(maps):
         standard = ((energy - mean[scale]) / spread[scale]).astype(np.float32)
+        if ignored is not None:
+            standard[energy == 0] = 0
         for part, one in enumerate(standard):
             total[part] += cv2.resize(one, (columns, rows), interpolation=cv2.INTER_LINEAR)
     total /= len(maps)
     # Half a cell of a 32 x 32 grid, the customary 4 pixels of 256: what is left of the grid's own noise.
     sigma = rows / 64
-    return np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in total])
+    heat = np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in total])
+    if ignored is not None:
+        heat[:, ~ignored.kept(rows, columns).numpy()] = 0
+    return heat
 
 
 def _sums(whole: Sequence[Figures], local: Sequence[Figures]) -> dict[str, Figures]:

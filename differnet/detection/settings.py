@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from differnet.detection.densities import DensitySettings
 from differnet.detection.statistics import PatchScale
+from differnet.features import LARGEST_INPUT, SMALLEST_INPUT
 from differnet.images.reading import ReadingRule
 from differnet.records import DiffernetError
 
@@ -41,8 +43,11 @@ class DetectorSettings:
         density: How the densities are built.
         scales: Grids of the local densities.
         keep_suspects: Learn also from training parts that stand out so far that they are probably not good.
-        zooms: Input sizes as multiples of ``image_size``; each takes one pass of the network.
+        zooms: Input sizes as multiples of ``image_size``; each takes a pass of the network, in tiles
+            where it is above 1024 pixels.
         reading: How files become pixels.
+        ignore: A picture over every part's, whose pixels above 0 are ignored. A model keeps what it says; a
+            loaded detector has no file here.
 
     Raises:
         DetectorError: A number is outside its range; said here, before anything is trained.
@@ -63,6 +68,7 @@ class DetectorSettings:
     zooms: tuple[float, ...] = (1.0,)
     keep_suspects: bool = False
     reading: ReadingRule = field(default_factory=ReadingRule)
+    ignore: Path | None = None
 
     def __post_init__(self) -> None:
         check_alphas(self.alpha_review, self.alpha_defect)
@@ -77,11 +83,19 @@ class DetectorSettings:
                 raise DetectorError(
                     expected=f"{name} from {least} to {most}", found=str(value), remedy="Use the default."
                 )
+        # Small ones are rounded up to the smallest.
+        wide = all(z > 0 and math.isfinite(z) and self.image_size * z <= LARGEST_INPUT for z in self.zooms)
+        if self.image_size < 1 or not wide:
+            raise DetectorError(
+                expected=f"zooms above 0, and no input of more than {LARGEST_INPUT} pixels",
+                found=f"image size {self.image_size}, zooms {self.zooms}",
+                remedy="Choose a smaller image size or smaller zooms.",
+            )
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Sides of the squares that the network sees, pixels: multiples of 32, as it needs them."""
-        return tuple(max(64, 32 * round(self.image_size * zoom / 32)) for zoom in self.zooms)
+        return tuple(max(SMALLEST_INPUT, 32 * round(self.image_size * zoom / 32)) for zoom in self.zooms)
 
 
 def check_alphas(alpha_review: float, alpha_defect: float) -> None:

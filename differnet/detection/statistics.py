@@ -17,7 +17,7 @@ class ScaleError(DiffernetError):
     """A grid of patches that cannot be laid."""
 
 
-def pooled_statistics(maps: Sequence[Tensor]) -> Tensor:
+def pooled_statistics(maps: Sequence[Tensor], kept: Sequence[Tensor] | None = None) -> Tensor:
     """Pool feature maps into one vector a part.
 
     Per channel of every map: mean and standard deviation over the picture, and the mean of each
@@ -25,10 +25,14 @@ def pooled_statistics(maps: Sequence[Tensor]) -> Tensor:
 
     Args:
         maps: Each ``(batch, channels, rows, columns)``, rows and columns at least 2.
+        kept: How much of each cell counts, from 0 to 1, ``(rows, columns)`` a map; ``None`` counts all. A
+            quadrant of which nothing counts is 0.
 
     Returns:
         ``(batch, 6 * sum of channels)`` float32.
     """
+    if kept is not None:
+        return torch.cat([_pooled(m.float(), k.to(m.device)) for m, k in zip(maps, kept, strict=True)], dim=1)
     pooled: list[Tensor] = []
     for features in maps:
         features = features.float()
@@ -38,6 +42,26 @@ def pooled_statistics(maps: Sequence[Tensor]) -> Tensor:
             for horizontal in (slice(None, columns), slice(columns, None)):
                 pooled.append(features[:, :, vertical, horizontal].mean((2, 3)))
     return torch.cat(pooled, dim=1)
+
+
+def _pooled(features: Tensor, kept: Tensor) -> Tensor:
+    rows, columns = features.shape[-2] // 2, features.shape[-1] // 2
+
+    def mean(of: Tensor, vertical: slice, horizontal: slice) -> Tensor:
+        weight = kept[vertical, horizontal]
+        total: Tensor = (of[:, :, vertical, horizontal] * weight).sum((2, 3))
+        # Nothing is left of an ignored quadrant, and nothing is the same for every part.
+        return total / weight.sum() if bool(weight.any()) else total
+
+    every = slice(None)
+    centre = mean(features, every, every)
+    variance = mean((features - centre[:, :, None, None]).square(), every, every)
+    quadrants = [
+        mean(features, vertical, horizontal)
+        for vertical in (slice(None, rows), slice(rows, None))
+        for horizontal in (slice(None, columns), slice(columns, None))
+    ]
+    return torch.cat([centre, variance.sqrt(), *quadrants], dim=1)
 
 
 @dataclass(frozen=True)

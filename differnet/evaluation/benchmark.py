@@ -340,6 +340,7 @@ def _commit() -> str | None:
 def _configuration(dataset: Dataset, settings: DetectorSettings, seeds: int) -> dict[str, Any]:
     chosen = asdict(settings)
     chosen["weights"] = None if settings.weights is None else settings.weights.name
+    chosen["ignore"] = None if settings.ignore is None else settings.ignore.name
     chosen["reading"] = settings.reading.to_json()
     # The device is where it ran, not what was measured; everything else names the configuration.
     named = {k: v for k, v in chosen.items() if k not in ("device", "seed", "product")}

@@ -20,6 +20,10 @@ from differnet.records import DiffernetError, Picture
 
 # Finer maps see texture rather than parts, coarser ones have too few patches to locate with.
 STRIDES = (8, 16, 32)
+# Below 64 the coarsest map has one cell, and no quadrants to pool.
+SMALLEST_INPUT = 64
+# One picture's input takes 0.8 GB there, and its maps half as much.
+LARGEST_INPUT = 8192
 
 
 class BackboneError(DiffernetError):
@@ -43,10 +47,9 @@ class Preprocessing:
     std: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        # Below 64 the coarsest map has one cell, and no quadrants to pool.
-        if not 64 <= self.size <= 4096 or self.size % 32:
+        if not SMALLEST_INPUT <= self.size <= LARGEST_INPUT or self.size % 32:
             raise BackboneError(
-                expected="an image size of 64 to 4096 pixels, a multiple of 32",
+                expected=f"an image size of {SMALLEST_INPUT} to {LARGEST_INPUT} pixels, a multiple of 32",
                 found=str(self.size),
                 remedy="Use 256 unless the defects are smaller than about 1/50 of the picture.",
             )

@@ -34,15 +34,19 @@ def test_a_person_reads_the_same_figures(invoke: Invoke, model: Path, product: P
 
 
 @pytest.mark.usefixtures("quick_training")
-def test_a_benchmark_trains_once_a_seed(invoke: Invoke, product: Path) -> None:
+def test_a_benchmark_trains_once_a_seed(invoke: Invoke, product: Path, tmp_path: Path) -> None:
     words = ["benchmark", product, "--layout", "mvtec", "--seeds", 2, "--image-size", 64, "--json"]
-    shown = invoke(*words)
+    mask = np.zeros((8, 8), np.uint8)
+    mask[0] = 255
+    write_png(tmp_path / "rim.png", mask)
+    shown = invoke(*words, "--ignore", tmp_path / "rim.png")
     assert shown.exit_code == 0, shown.stderr
     figures = json.loads(shown.stdout, parse_constant=pytest.fail)
     wanted = {"image_auroc", "pixel_auroc", "aupro", "by_defect", "by_seed", "seconds", "configuration"}
     assert wanted <= figures.keys()
     assert len(figures["by_seed"]) == 2
     assert figures["configuration"]["layout"] == "mvtec"
+    assert figures["configuration"]["settings"]["ignore"] == "rim.png"
 
 
 @pytest.mark.usefixtures("quick_training")

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import Result
 
+from differnet.images.reading import write_png
 from differnet.images.synthetic import DEFECT_KINDS
 from differnet.records import Record, Verdict
 from differnet.reporting import RunFolder
@@ -140,6 +142,25 @@ def test_training_says_what_it_promises(invoke: Invoke, product: Path, tmp_path:
     assert facts["skipped"] == 1
     assert "cut.png" in shown.stderr
     assert "cannot promise" in shown.stderr
+
+
+@pytest.mark.usefixtures("quick_training")
+def test_regions_are_ignored_by_training_and_its_model(invoke: Invoke, product: Path, tmp_path: Path) -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:20, :10] = 1
+    write_png(tmp_path / "label.png", mask)
+    words = ["train", product, "--out", tmp_path / "model", "--image-size", "64", "--json", "--ignore"]
+    shown = invoke(*words, tmp_path / "label.png")
+    assert shown.exit_code == 0, shown.stderr
+    assert json.loads(shown.stdout, parse_constant=pytest.fail)["ignored"] == 1 / 8
+    assert "ignores 12.5 %" in shown.stderr
+    words[words.index(tmp_path / "model")] = tmp_path / "other"
+    write_png(tmp_path / "white.png", np.full((40, 40), 255, np.uint8))
+    for name, told in (("white.png", "ignores everything"), ("absent.png", "a mask at")):
+        shown = invoke(*words, tmp_path / name)
+        assert shown.exit_code == 1
+        assert told in shown.stderr
+        assert not (tmp_path / "other").exists()
 
 
 def test_several_products_want_a_name(invoke: Invoke, product: Path, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from detection.conftest import SIZE, SMALL
 from differnet.calibration import CalibrationError
 from differnet.detection import DensitySettings, Detector, DetectorError, DetectorSettings, PatchScale
+from differnet.detection import detector as detector_module
+from differnet.detection.detector import as_picture
 from differnet.detection.ensemble import deal
 from differnet.evaluation import image_auroc
 from differnet.features import Backbone
@@ -429,11 +431,65 @@ def test_rates_can_be_changed_as_far_as_the_parts_carry_them(saved: Path, fresh:
         {"alpha_review": 1.0},
         {"alpha_defect": 0.2},
         {"alpha_defect": math.nan},
+        {"image_size": 0},
+        {"image_size": 8193},
+        {"image_size": 2048, "zooms": (1.0, 4.5)},
+        {"zooms": ()},
+        {"zooms": (1.0,) * 5},
+        {"zooms": (0.0,)},
+        {"zooms": (-1.0,)},
+        {"zooms": (math.nan,)},
+        {"zooms": (math.inf,)},
+        {"scales": (PatchScale("far", (8,), zoom=1),)},
     ],
 )
 def test_settings_are_refused_before_anything_is_trained(wrong: dict[str, Any]) -> None:
     with pytest.raises(DetectorError):
         DetectorSettings(**wrong)
+
+
+def test_inputs_may_be_as_large_as_the_defects_ask_for() -> None:
+    assert DetectorSettings(image_size=1024, zooms=(1.0, 4.0)).sizes == (1024, 4096)
+    assert DetectorSettings(image_size=8192).sizes == (8192,)
+
+
+def test_a_closer_look_sees_more_of_a_small_defect(
+    good: list[Pixels], fresh: list[Pixels], tmp_path: Path
+) -> None:
+    """The first zoom gives the context, the second the patches: one sixteenth as large."""
+    scales = (PatchScale("patches", (16,), zoom=1),)
+    close = Detector(replace(QUICK, zooms=(1.0, 4.0), scales=scales)).fit(good[:12]).calibrate()
+    assert [p.size for p in close.preprocessing_] == [64, 256]
+    assert close.calibration_ is not None
+    assert close.calibration_.whole.shape == (12, 2)
+    loaded = Detector.load(close.save(tmp_path / "model"), "cpu")
+    assert loaded.settings.zooms == (1.0, 4.0)
+    assert loaded.settings.scales == scales
+    spoilt, _ = obvious_defect(fresh[0])
+    first, again = (judged(d, [fresh[0], spoilt]) for d in (close, loaded))
+    assert [r.strangeness for r in first] == pytest.approx([r.strangeness for r in again], rel=1e-5)
+    assert (first[0].strangeness or 0) < (first[1].strangeness or 0)
+    assert first[1].verdict in REJECTED
+    maps = close._fitted().evidence(close._features([as_picture(spoilt, close.settings.reading)])).maps
+    assert [m.shape for m in maps] == [(1, 16, 16)]
+
+
+def test_large_pictures_go_through_the_network_in_small_groups(
+    saved: Path, fresh: list[Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = Detector.load(saved, "cpu")
+    wanted = [r.strangeness for r in judged(loaded, list(fresh[:5]))]
+    groups: list[int] = []
+    true = Backbone.forward
+
+    def counted(backbone: Backbone, pixels: torch.Tensor) -> list[torch.Tensor]:
+        groups.append(len(pixels))
+        return true(backbone, pixels)
+
+    monkeypatch.setattr(Backbone, "forward", counted)
+    monkeypatch.setattr(detector_module, "_PIXELS_A_PASS", 2 * SIZE**2)
+    assert [r.strangeness for r in judged(loaded, list(fresh[:5]))] == pytest.approx(wanted, rel=1e-4)
+    assert groups == [2, 2, 1]
 
 
 def test_provenance_cannot_overwrite_what_is_measured(saved: Path) -> None:
