@@ -35,7 +35,7 @@ REPORTS = ROOT / "reports"
 # What one core affords in a few minutes a seed.
 SETTINGS = {
     "aliens": DifferNetSettings(training_rotations=16, rotations=16),
-    "mtd": DifferNetSettings(training_rotations=4, rotations=8, map_rotations=2, image_size=224),
+    "mtd": DifferNetSettings(training_rotations=4, rotations=8, map_rotations=1, image_size=224),
     "sample": DifferNetSettings(training_rotations=8, rotations=8, map_rotations=2),
 }
 SEEDS = {"aliens": 3, "mtd": 1, "sample": 3}
