@@ -36,7 +36,7 @@ REPORTS = ROOT / "reports"
 SETTINGS = {
     "aliens": DifferNetSettings(training_rotations=16, rotations=16),
     "mtd": DifferNetSettings(training_rotations=4, rotations=8, map_rotations=1, image_size=224),
-    "sample": DifferNetSettings(training_rotations=8, rotations=8, map_rotations=2),
+    "sample": DifferNetSettings(training_rotations=4, rotations=4, map_rotations=1),
 }
 SEEDS = {"aliens": 3, "mtd": 1, "sample": 3}
 
@@ -46,13 +46,18 @@ def measure(product: str, name: str, folder: Path) -> dict[str, Any]:
     method: Method = DifferNet(SETTINGS[product]) if name == DifferNet.name else PooledGaussian()
     # Nothing is random in the Gaussian: one run is all there is.
     seeds = SEEDS[product] if name == DifferNet.name else 1
-    measured = run_method_benchmark(read_layout(folder), method, seeds)
+    measured = run_method_benchmark(read_layout(folder), method, seeds, _told)
     return {
         **measured,
         "threads": torch.get_num_threads(),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+def _told(stage: str, done: int, total: int) -> None:
+    if done == total:
+        print(f"  {stage}: {done}", file=sys.stderr, flush=True)
 
 
 def table(reports: Path = REPORTS) -> list[str]:
