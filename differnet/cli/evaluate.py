@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +35,14 @@ FIGURES = {
     "review": "good parts sent to review",
     "escape": "escapes (defects passed)",
 }
+
+
+class Measured(StrEnum):
+    """What `differnet benchmark` trains: the detector, or a method that it is compared with."""
+
+    DETECTOR = "detector"
+    DIFFERNET = "differnet"
+    GAUSSIAN = "gaussian"
 
 
 def evaluate(
@@ -86,6 +96,31 @@ def benchmark(
     ] = 0.0,
     device: DeviceOption = "auto",
     ignore: IgnoreOption = None,
+    method: Annotated[
+        Measured,
+        typer.Option(
+            "--method",
+            help="differnet: the DifferNet paper's; gaussian: the closed-form Gaussian of pooled features.",
+        ),
+    ] = Measured.DETECTOR,
+    rotations: Annotated[
+        int | None,
+        typer.Option(
+            "--rotations",
+            metavar="NUMBER",
+            min=1,
+            help="With --method differnet: rotations of each test part (64).",
+        ),
+    ] = None,
+    training_rotations: Annotated[
+        int | None,
+        typer.Option(
+            "--training-rotations",
+            metavar="NUMBER",
+            min=1,
+            help="With --method differnet: rotations of each training part (16).",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train and evaluate from nothing under the stated protocol, once a seed.
@@ -94,27 +129,43 @@ def benchmark(
     """
     from differnet.images.layouts import read_layout
 
+    if method is not Measured.DIFFERNET and (rotations, training_rotations) != (None, None):
+        raise typer.BadParameter("rotations belong to --method differnet")
     shown = terminal()
     dataset = read_layout(folder, layout)
     # Every product is measured, unless one is named.
     several = len(dataset.products) > 1 and not product
     if not several:
         dataset = choose_product(dataset, product)
+    chosen: dict[str, Any] = {
+        "backbone": backbone,
+        "weights": weights,
+        "allow_download": allow_download,
+        "image_size": image_size,
+        "device": device,
+    }
     with shown.waiting("loading torch"):
+        from differnet.evaluation import benchmark as own
+        from differnet.evaluation import methods as named
+
+    if method is Measured.DETECTOR:
         from differnet.detection import DetectorSettings
-        from differnet.evaluation.benchmark import Trial, run_benchmark, run_benchmark_by_product
 
-    settings = DetectorSettings(
-        backbone=backbone,
-        weights=weights,
-        allow_download=allow_download,
-        image_size=image_size,
-        device=device,
-        product="" if several else product or product_name(dataset),
-        ignore=ignore,
-    )
+        trial = own.Trial(train_parts, contamination)
+        named_as = "" if several else product or product_name(dataset)
+        settings = DetectorSettings(**chosen, product=named_as, ignore=ignore)
+        one = partial(own.run_benchmark, dataset, settings, seeds, trial=trial)
+        each = partial(own.run_benchmark_by_product, dataset, settings, seeds, trial=trial)
+    else:
+        if train_parts is not None or contamination or ignore is not None:
+            raise typer.BadParameter(
+                f"--train-parts, --contamination and --ignore are for the detector, not for --method {method}"
+            )
+        turns = {"rotations": rotations, "training_rotations": training_rotations}
+        compared = named.make_method(method, **chosen, **turns)
+        one = partial(named.run_method_benchmark, dataset, compared, seeds)
+        each = partial(named.run_method_benchmark_by_product, dataset, compared, seeds)
 
-    trial = Trial(train_parts, contamination)
     steps = shown.steps()
 
     def note_product(name: str, measured: Mapping[str, Any]) -> None:
@@ -123,10 +174,7 @@ def benchmark(
         shown.note(f"{name}: AUROC, part {figure_words(measured['image_auroc'])}")
 
     with steps:
-        if several:
-            figures = run_benchmark_by_product(dataset, settings, seeds, steps, note_product, trial)
-        else:
-            figures = run_benchmark(dataset, settings, seeds, steps, trial)
+        figures = each(steps, note_product) if several else one(steps)
     if as_json:
         shown.write_json(figures)
         return

@@ -1,9 +1,12 @@
-"""Densities of good parts, and the detector that fits, calibrates and inspects."""
+"""Densities of good parts, the detector that fits, calibrates and inspects, and methods beside it."""
 
 from differnet.detection.bundle import BundleError
 from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
 from differnet.detection.detector import Detector
 from differnet.detection.family import Family
+from differnet.detection.founding import DifferNet, DifferNetSettings
+from differnet.detection.gaussian import PooledGaussian
+from differnet.detection.method import Judgement, Method, MethodError, MethodSettings
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.statistics import PatchScale, patch_vectors, pooled_statistics
 
@@ -13,10 +16,17 @@ __all__ = [
     "Detector",
     "DetectorError",
     "DetectorSettings",
+    "DifferNet",
+    "DifferNetSettings",
     "Family",
+    "Judgement",
+    "Method",
+    "MethodError",
+    "MethodSettings",
     "PartDensity",
     "PatchDensity",
     "PatchScale",
+    "PooledGaussian",
     "patch_vectors",
     "pooled_statistics",
 ]

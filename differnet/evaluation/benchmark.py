@@ -20,6 +20,7 @@ import numpy as np
 
 from differnet.detection import DetectorSettings
 from differnet.detection.detector import Detector, Progress
+from differnet.detection.method import MethodSettings
 from differnet.evaluation.intervals import auroc_interval, proportion_interval
 from differnet.evaluation.metrics import MetricError, PixelCurves, aupr, by_kind, fpr_at_tpr, image_auroc
 from differnet.images.layouts import GOOD, Dataset, Part
@@ -66,7 +67,7 @@ class Trial:
             train = [train[i] for i in sorted(rng.permutation(len(train))[: self.parts])]
         if not self.contamination:
             return train, dataset
-        defective = [p for p in _test_parts(dataset) if p.label != GOOD]
+        defective = [p for p in labelled_test_parts(dataset) if p.label != GOOD]
         spoilt = round(self.contamination / (1 - self.contamination) * len(train))
         if spoilt >= len(defective):
             raise _too_few(f"more than {spoilt} defective test parts", len(defective))
@@ -104,21 +105,21 @@ def run_benchmark(
             of them is another task.
         MetricError: The test parts lack good or defective ones; said before anything is trained.
     """
-    _require_seeds(seeds)
+    require_seeds(seeds)
     if len(dataset.products) > 1:
         raise BenchmarkError(
             expected="one product",
             found=", ".join(dataset.products),
             remedy="Use run_benchmark_by_product, or Dataset.of_product for one of them.",
         )
-    _test_parts(dataset)
+    labelled_test_parts(dataset)
     trial = trial or Trial()
     runs: list[dict[str, Any]] = []
     for seed in range(seeds):
         detector = Detector(replace(settings, seed=seed))
         train, left = trial.draw(dataset, seed)
-        detector.fit(train, _numbered(progress, seed, seeds)).calibrate()
-        measured = evaluate_detector(detector, left, _numbered(progress, seed, seeds), pooled=True)
+        detector.fit(train, numbered(progress, seed, seeds)).calibrate()
+        measured = evaluate_detector(detector, left, numbered(progress, seed, seeds), pooled=True)
         seconds = {**detector.seconds, **measured.pop("seconds")}
         seconds["total"] = sum(seconds.values())
         facts = detector.facts()
@@ -133,15 +134,15 @@ def run_benchmark(
             }
         )
     return {
-        "image_auroc": _mean(runs, "image_auroc"),
+        "image_auroc": mean_of(runs, "image_auroc"),
         "image_auroc_spread": float(np.ptp([r["image_auroc"] for r in runs])),
-        "pixel_auroc": _mean(runs, "pixel_auroc"),
-        "aupro": _mean(runs, "aupro"),
+        "pixel_auroc": mean_of(runs, "pixel_auroc"),
+        "aupro": mean_of(runs, "aupro"),
         "by_defect": {k: fmean(r["by_defect"][k] for r in runs) for k in runs[0]["by_defect"]},
         "evidence": {k: fmean(r["evidence"][k] for r in runs) for k in runs[0]["evidence"]},
         "by_seed": runs,
         "seconds": {k: round(fmean(r["seconds"][k] for r in runs), 2) for k in runs[0]["seconds"]},
-        "configuration": _configuration(dataset, settings, seeds) | {"trial": asdict(trial)},
+        "configuration": configuration_of(dataset, settings, seeds) | {"trial": asdict(trial)},
     }
 
 
@@ -172,7 +173,38 @@ def run_benchmark_by_product(
         BenchmarkError: No seed, or no product has a name.
         MetricError: A product's test parts lack good or defective ones; said before anything is trained.
     """
-    _require_seeds(seeds)
+
+    def measure(product: str, parts: Dataset, told: Progress | None) -> dict[str, Any]:
+        return run_benchmark(parts, replace(settings, product=product), seeds, told, trial)
+
+    together = measure_each_product(dataset, measure, seeds, progress, finished)
+    return {**together, "configuration": configuration_of(dataset, settings, seeds)}
+
+
+def measure_each_product(
+    dataset: Dataset,
+    measure: Callable[[str, Dataset, Progress | None], dict[str, Any]],
+    seeds: int,
+    progress: Progress | None = None,
+    finished: Callable[[str, Mapping[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Measure each product of a dataset on its own, and average.
+
+    Args:
+        dataset: As for `run_benchmark_by_product`.
+        measure: From a product's name, its parts and a display of progress to its figures.
+        seeds: How many runs ``measure`` makes.
+        progress: Called with (stage, done, total).
+        finished: Called with each product's name and figures as soon as they are measured.
+
+    Returns:
+        What `run_benchmark_by_product` returns, without the configuration.
+
+    Raises:
+        BenchmarkError: No seed, or no product has a name.
+        MetricError: A product's test parts lack good or defective ones; said before anything is measured.
+    """
+    require_seeds(seeds)
     if not dataset.products:
         raise BenchmarkError(
             expected="a dataset of products", found="parts of no product", remedy="Use run_benchmark."
@@ -180,27 +212,25 @@ def run_benchmark_by_product(
     products = {product: dataset.of_product(product) for product in dataset.products}
     for product, parts in products.items():
         try:
-            _test_parts(parts)
+            labelled_test_parts(parts)
         except MetricError as error:
             raise MetricError(
                 expected=f"{error.expected} of {product}", found=error.found, remedy=error.remedy
             ) from error
     by_product: dict[str, dict[str, Any]] = {}
     for product, parts in products.items():
-        named = replace(settings, product=product)
-        by_product[product] = run_benchmark(parts, named, seeds, _prefixed(progress, product), trial)
+        by_product[product] = measure(product, parts, _prefixed(progress, product))
         if finished is not None:
             finished(product, by_product[product])
     measured = list(by_product.values())
     means = [fmean(m["by_seed"][seed]["image_auroc"] for m in measured) for seed in range(seeds)]
     return {
-        "image_auroc": _mean(measured, "image_auroc"),
+        "image_auroc": mean_of(measured, "image_auroc"),
         "image_auroc_spread": float(np.ptp(means)),
-        "pixel_auroc": _mean(measured, "pixel_auroc"),
-        "aupro": _mean(measured, "aupro"),
+        "pixel_auroc": mean_of(measured, "pixel_auroc"),
+        "aupro": mean_of(measured, "aupro"),
         "by_product": by_product,
         "seconds": {k: round(sum(m["seconds"][k] for m in measured), 2) for k in measured[0]["seconds"]},
-        "configuration": _configuration(dataset, settings, seeds),
     }
 
 
@@ -222,7 +252,7 @@ def evaluate_detector(
     Raises:
         MetricError: The test parts lack good or defective ones.
     """
-    parts = _test_parts(dataset)
+    parts = labelled_test_parts(dataset)
     labels = [str(p.label) for p in parts]
     defective = np.array([label != GOOD for label in labels])
     curves = PixelCurves() if any(p.mask_paths for p in parts) else None
@@ -267,14 +297,24 @@ def evaluate_detector(
     return measured
 
 
-def _require_seeds(seeds: int) -> None:
+def require_seeds(seeds: int) -> None:
+    """Refuse to measure nothing.
+
+    Raises:
+        BenchmarkError: No seed.
+    """
     if seeds < 1:
         raise BenchmarkError(
             expected="at least one seed", found=str(seeds), remedy="Three are the protocol's."
         )
 
 
-def _test_parts(dataset: Dataset) -> Sequence[Part]:
+def labelled_test_parts(dataset: Dataset) -> Sequence[Part]:
+    """Return the parts to measure on: the test parts, or all where none is marked as such.
+
+    Raises:
+        MetricError: They lack good or defective ones.
+    """
     parts = [p for p in (dataset.test or dataset.parts) if p.label is not None]
     kinds = {p.label == GOOD for p in parts}
     if kinds != {True, False}:
@@ -303,12 +343,14 @@ def _rate(events: np.ndarray[Any, Any], of: np.ndarray[Any, Any]) -> dict[str, A
     return {"events": k, "of": n, "rate": k / n, "low": low, "high": high}
 
 
-def _mean(runs: Sequence[dict[str, Any]], name: str) -> float | None:
+def mean_of(runs: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Return a figure's mean, ``None`` where a run lacks it."""
     values = [r[name] for r in runs]
     return None if any(v is None for v in values) else fmean(values)
 
 
-def _numbered(progress: Progress | None, seed: int, seeds: int) -> Progress | None:
+def numbered(progress: Progress | None, seed: int, seeds: int) -> Progress | None:
+    """Say before each stage which seed is running, where there are several."""
     return progress if seeds == 1 else _prefixed(progress, f"seed {seed + 1} of {seeds}")
 
 
@@ -318,7 +360,7 @@ def _prefixed(progress: Progress | None, words: str) -> Progress | None:
     return lambda stage, done, total: progress(f"{words}: {stage}", done, total)
 
 
-def _commit() -> str | None:
+def running_commit() -> str | None:
     """Return the commit that runs, marked when files differ from it; ``None`` outside a repository."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
@@ -337,17 +379,21 @@ def _commit() -> str | None:
     return told.stdout.strip() or None
 
 
-def _configuration(dataset: Dataset, settings: DetectorSettings, seeds: int) -> dict[str, Any]:
+def configuration_of(
+    dataset: Dataset, settings: DetectorSettings | MethodSettings, seeds: int
+) -> dict[str, Any]:
+    """Return what names a measurement and lets it be made again, JSON-able."""
     chosen = asdict(settings)
     chosen["weights"] = None if settings.weights is None else settings.weights.name
-    chosen["ignore"] = None if settings.ignore is None else settings.ignore.name
+    if chosen.get("ignore") is not None:
+        chosen["ignore"] = chosen["ignore"].name
     chosen["reading"] = settings.reading.to_json()
     # The device is where it ran, not what was measured; everything else names the configuration.
     named = {k: v for k, v in chosen.items() if k not in ("device", "seed", "product")}
     digest = hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode()).hexdigest()
     return {
         "sha256": digest[:16],
-        "commit": _commit(),
+        "commit": running_commit(),
         "layout": dataset.layout,
         "parts": dataset.counts,
         "seeds": seeds,

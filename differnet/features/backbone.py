@@ -169,6 +169,20 @@ class Backbone(nn.Module):
         Raises:
             BackboneError: The network takes no pictures of this size.
         """
+        maps = self.traced(pixels)
+        for features, channels, stride in zip(maps, self.channels, self.strides, strict=True):
+            if features.shape[1:] != (channels, pixels.shape[2] // stride, pixels.shape[3] // stride):
+                raise self._unfit(pixels, f"a map of shape {tuple(features.shape)} at stride {stride}")
+        return maps
+
+    def traced(self, pixels: Tensor) -> list[Tensor]:
+        """Return maps as `forward` does, with gradients to the pixels.
+
+        Sizes that are no multiple of a stride are allowed; their maps are as the network rounds them.
+
+        Raises:
+            BackboneError: The network takes no pictures of this size.
+        """
         try:
             maps: list[Tensor] = self.network(pixels.to(memory_format=torch.channels_last))
         except torch.OutOfMemoryError:
@@ -177,9 +191,6 @@ class Backbone(nn.Module):
             raise self._unfit(pixels, next(iter(str(error).splitlines()), type(error).__name__)) from error
         if str(getattr(self.network, "output_fmt", "NCHW")).endswith("NHWC"):
             maps = [m.permute(0, 3, 1, 2) for m in maps]
-        for features, channels, stride in zip(maps, self.channels, self.strides, strict=True):
-            if features.shape[1:] != (channels, pixels.shape[2] // stride, pixels.shape[3] // stride):
-                raise self._unfit(pixels, f"a map of shape {tuple(features.shape)} at stride {stride}")
         return maps
 
     def _unfit(self, pixels: Tensor, found: str) -> BackboneError:
