@@ -87,8 +87,9 @@ def tables() -> str:
         "",
         *_paragraph(
             """Within a run nothing is chosen by test parts. The design itself (strides, patches' share, how
-            evidence adds up) was compared on simulated defects of held-out good parts, while these products'
-            figures were known: read the table as development figures. Other products are the test."""
+            evidence adds up) was settled while these products' test figures were known, with simulated
+            defects of held-out good parts as a second opinion: read the table as development figures. Other
+            products are the test."""
         ),
         "",
         "| product | seeds | image AUROC | SE | pixel AUROC | PRO to FPR 0.3 | overkill at 1 % | seconds |",

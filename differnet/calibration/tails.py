@@ -21,7 +21,7 @@ _MOST_FOLDS = 20
 class TailScale:
     """``-log10`` of a smoothed probability that a good part's figure is at least this large.
 
-    Up to the 75th percentile of the good parts, their empirical distribution; beyond it an
+    Up to the 75th percentile of the good parts, their empirical distribution, interpolated; beyond it an
     exponential tail with the mean excess of those parts. The exponential law is the least
     presumptuous one of a given mean (maximum entropy), and unlike the empirical distribution it
     keeps ranking parts that are stranger than every good one. The probability is smoothed, not

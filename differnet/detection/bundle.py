@@ -178,7 +178,7 @@ def save_bundle(detector: Detector, folder: Path) -> Path:
         # mkdtemp makes private folders; a model is as readable as any file of its owner's.
         staging.chmod(0o755)
         if folder.exists():
-            _replace(folder, staging)
+            replace_folder(folder, staging)
         else:
             staging.rename(folder)
     except BaseException:
@@ -200,7 +200,7 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def _replace(folder: Path, staging: Path) -> None:
+def replace_folder(folder: Path, staging: Path) -> None:
     """Put ``staging`` in the place of ``folder``; where that fails, ``folder`` is as before."""
     retired = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
     try:

@@ -65,7 +65,7 @@ class Detector:
 
     Attributes:
         skipped: Files that fitting left out, with the reason.
-        suspects: Pictures that fitting left out because they are probably not good, strangest first.
+        suspects: Pictures that fitting left out because they are probably not good.
         seconds: Time of each stage of fitting.
     """
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from differnet.detection.context import kinds_for
@@ -249,11 +249,6 @@ def deal(hashes: Sequence[str], folds: int, seed: int) -> Tensor:
     order = torch.randperm(len(different), generator=torch.Generator().manual_seed(seed)).tolist()
     fold_of = {different[part]: place % folds for place, part in enumerate(order)}
     return torch.tensor([fold_of[sha256] for sha256 in hashes])
-
-
-def modules_of(ensemble: Ensemble) -> dict[str, nn.Module]:
-    """Return every density that judges new parts, by name."""
-    return dict(ensemble.judging)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from differnet.detection.bundle import BundleError
+from differnet.detection.bundle import BundleError, replace_folder
 from differnet.detection.detector import Detector, Progress, Source
-from differnet.detection.ensemble import Features
+from differnet.detection.ensemble import Features, RawEvidence
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.images.reading import ImageError
 from differnet.records import Inspection, Picture
@@ -152,7 +153,7 @@ class Family:
             BundleError: ``folder`` holds something that is not a family.
         """
         folder = Path(folder)
-        if folder.exists() and not (folder / _MANIFEST).is_file() and any(folder.iterdir()):
+        if _holds_other_files(folder):
             raise BundleError(
                 expected="an empty folder, or an older family of models",
                 found=f"other files at {folder}",
@@ -169,8 +170,9 @@ class Family:
             (staging / _MANIFEST).write_text(text + "\n", encoding="utf-8")
             staging.chmod(0o755)
             if folder.exists():
-                shutil.rmtree(folder)
-            staging.rename(folder)
+                replace_folder(folder, staging)
+            else:
+                staging.rename(folder)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
@@ -196,15 +198,19 @@ class Family:
         return cls(detectors)
 
     def _judged(self, pictures: list[Picture], product: str | None) -> list[Inspection]:
+        started = time.perf_counter()
         features = self._first._features(pictures)
         posterior = self._posterior(features)
         names = [product or self.products[int(i)] for i in posterior.argmax(1)]
-        found: dict[int, Inspection] = {}
+        evidence: dict[str, tuple[list[int], RawEvidence]] = {}
         for name in dict.fromkeys(names):
             index = [i for i, other in enumerate(names) if other == name]
             detector = self.detectors[name]
-            evidence = detector._fitted().evidence(features[torch.tensor(index)])
-            judged = detector._judge().judge_all(evidence, [pictures[i] for i in index], 0.0)
+            evidence[name] = index, detector._fitted().evidence(features[torch.tensor(index)])
+        each = 1000 * (time.perf_counter() - started) / len(pictures)
+        found: dict[int, Inspection] = {}
+        for name, (index, raw) in evidence.items():
+            judged = self.detectors[name]._judge().judge_all(raw, [pictures[i] for i in index], each)
             found |= dict(zip(index, judged, strict=True))
         return [found[i] for i in range(len(pictures))]
 
@@ -216,6 +222,15 @@ class Family:
         # Evidence that is not finite tells nothing of the product; the judge then says INVALID.
         log_density = torch.nan_to_num(-torch.stack(nll, 1).double(), nan=0.0)
         return np.asarray(log_density.softmax(1).numpy())
+
+
+def _holds_other_files(folder: Path) -> bool:
+    """Whether anything lies there that an older family would not have."""
+    if not folder.exists():
+        return False
+    found = {p.name for p in folder.iterdir()} if folder.is_dir() else {folder.name}
+    own = {_MANIFEST} | {f"product-{i}" for i in range(len(found))}
+    return bool(found) and (_MANIFEST not in found or not found <= own)
 
 
 def _sight(detector: Detector) -> tuple[Any, ...]:

@@ -151,7 +151,7 @@ def evidence_table(record: Record) -> pd.DataFrame:
         ("p-value, wrong input", record.p_value_ood, "that this is the product as the model knows it"),
         ("nll, global (nats)", record.nll_global, "higher is stranger"),
         ("nll, local (nats)", record.nll_local, "higher is stranger"),
-        ("Typicality, local (nats)", record.typicality_local, "nll less what such a patch has by nature"),
+        ("Typicality, local (nats)", record.typicality_local, "nll without the log-determinant, centred"),
     ]
     known = [(name, f"{value:.3g}", meaning) for name, value, meaning in rows if value is not None]
     return pd.DataFrame(known, columns=["evidence", "value", "meaning"])

@@ -34,6 +34,7 @@ def test_parts_are_judged_as_the_product_they_are(family: Family, fresh: list[Pi
     pictures = [p for pixels in fresh for p in (pixels, 255 - pixels)]
     records = [i.record for i in family.inspect_many(pictures)]
     assert [r.product for r in records] == ["flange", "negative"] * len(fresh)
+    assert all(r.inference_ms > 0 for r in records)
     for posterior, record in zip(family.identify(pictures), records, strict=True):
         assert sum(posterior.values()) == pytest.approx(1.0)
         assert max(posterior, key=lambda name: posterior[name]) == record.product
@@ -101,6 +102,11 @@ def test_foreign_folders_are_left_alone(family: Family, tmp_path: Path) -> None:
         family.save(tmp_path)
     with pytest.raises(BundleError):
         Family.load(tmp_path, "cpu")
+    folder = family.save(tmp_path / "family")
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(BundleError, match="nothing there was touched"):
+        family.save(folder)
+    assert (folder / "notes.txt").read_text() == "mine"
 
 
 def test_detectors_that_do_not_see_alike_make_no_family(detector: Detector, good: list[Pixels]) -> None:
