@@ -12,10 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from differnet.detection.context import coordinates_for, patch_context
+from differnet.calibration import Expectation
+from differnet.detection.context import coordinates_for, kinds_for, patch_context
 from differnet.flows import (
     Compose,
     ElementwiseAffine,
@@ -26,6 +29,7 @@ from differnet.flows import (
     Transform,
     Whitening,
     fit_maximum_likelihood,
+    leave_one_out_energies,
     real_nvp,
     shrinkage_whitening,
 )
@@ -271,6 +275,24 @@ class PatchDensity(nn.Module):
         rows, columns = patches.shape[1:3]
         context = patch_context(coordinates, rows, columns) if self.shape.context else None
         return _energy(self.flow, patches, context)
+
+
+def left_out_evidence(statistics: Tensor) -> NDArray[np.float64]:
+    """Return the log energy of each part under a Gaussian of the others, plain and beside parts of its kind.
+
+    Args:
+        statistics: ``(parts, features)`` pooled statistics of different pictures, at least 3.
+
+    Returns:
+        ``(parts, 2)``, the second in standard deviations from what is usual for parts of its kind; each part
+        is left out of its own comparison.
+    """
+    vectors = ElementwiseAffine.standardising(statistics)(statistics)[0]
+    # Identical parts have no energy at all.
+    energies = leave_one_out_energies(vectors).clamp_min(torch.finfo(torch.float64).tiny).log().numpy()
+    whitening = shrinkage_whitening(vectors)
+    kinds = whitening(vectors)[0][:, : kinds_for(len(vectors))].double().numpy()
+    return np.stack([energies, Expectation.fit(energies, kinds).held_out], axis=1)
 
 
 def _energy(flow: Flow, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:

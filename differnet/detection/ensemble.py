@@ -199,6 +199,21 @@ def held_out(member: Member, features: Features) -> RawEvidence:
         return _evidence([member.wholes], member, features)
 
 
+def plain_local(features: Features, density: DensitySettings) -> NDArray[np.float64]:
+    """Return each part's local evidence under Gaussians of all parts' patches, ``(parts, scales)``."""
+    plain = replace(density, couplings=0)
+    found: list[NDArray[np.float64]] = []
+    with one_thread():
+        for patches, kept in zip(features.patches, features.kept, strict=True):
+            nothing = torch.zeros(len(features), 1)
+            gaussian = PatchDensity.fit(patches, nothing, plain, 0, kept=kept)
+            starts = range(0, len(features), _CHUNK)
+            chunks = [patches[s : s + _CHUNK] for s in starts]
+            energies = torch.cat([gaussian.energy(c, nothing[: len(c)])[0][:, kept] for c in chunks])
+            found.append(_figures(_top(energies).log()))
+    return np.stack(found, axis=1)
+
+
 @torch.inference_mode()
 def _evidence(wholes: Sequence[tuple[PartDensity, ...]], local: Member, features: Features) -> RawEvidence:
     starts = range(0, len(features), _CHUNK)

@@ -39,7 +39,12 @@ from differnet.flows.training import (
 )
 from differnet.flows.transform import Compose, FlowError, Inverse, Transform
 from differnet.flows.velocity import PerceptronVelocity, Velocity
-from differnet.flows.whitening import LowRankWhitening, Whitening, shrinkage_whitening
+from differnet.flows.whitening import (
+    LowRankWhitening,
+    Whitening,
+    leave_one_out_energies,
+    shrinkage_whitening,
+)
 
 __all__ = [
     "ActNorm",
@@ -96,6 +101,7 @@ __all__ = [
     "glow",
     "glow_image",
     "iaf",
+    "leave_one_out_energies",
     "maf",
     "measure_health",
     "nice",

@@ -524,14 +524,16 @@ def test_copies_of_a_picture_are_dealt_into_one_fold() -> None:
 def test_defects_among_the_good_parts_are_left_out_and_listed(
     good: list[Pixels], fresh: list[Pixels]
 ) -> None:
-    spoilt = [obvious_defect(pixels)[0] for pixels in fresh[:3]]
-    mixed: list[Any] = [*good[:10], spoilt[0], *good[10:25], *spoilt[1:], *good[25:]]
+    # Of different kinds: three alike among 35 parts are a kind of part, not an exception.
+    spoilt = [obvious_defect(fresh[0])[0], fresh[1].copy()]
+    spoilt[1][:, 40:56] = 0
+    mixed: list[Any] = [*good[:10], spoilt[0], *good[10:25], spoilt[1], *good[25:]]
     hashes = {hashlib.sha256(np.ascontiguousarray(p).tobytes()).hexdigest() for p in spoilt}
     clean = Detector(QUICK).fit(list(good))
-    # At a tenth of a part in vain a folder, 32 good parts rarely have one.
+    # One folder of good parts in ten has a suspect.
     assert len(clean.suspects) <= 1
     trained = Detector(QUICK).fit(mixed).calibrate()
-    assert len(trained.suspects) <= 4
+    assert len(trained.suspects) <= 3
     assert trained.facts()["suspects_left_out"] == len(trained.suspects)
     assert trained.facts()["training_parts"] == len(mixed) - len(trained.suspects)
     assert trained._trained_on.isdisjoint(hashes)

@@ -14,6 +14,7 @@ from differnet.flows import (
     LowRankWhitening,
     Permutation,
     Whitening,
+    leave_one_out_energies,
     real_nvp,
     shrinkage_whitening,
 )
@@ -174,3 +175,33 @@ def test_full_shrinkage_is_a_sphere() -> None:
 def test_estimation_refuses_what_has_no_meaning(vectors: torch.Tensor, settings: dict[str, float]) -> None:
     with pytest.raises(FlowError):
         shrinkage_whitening(vectors, **settings)
+
+
+@pytest.mark.parametrize(("n", "features", "shrinkage"), [(40, 10, 0.1), (12, 30, 0.1), (25, 4, 0.0)])
+def test_leave_one_out_energies_are_those_of_the_others_gaussian(
+    n: int, features: int, shrinkage: float
+) -> None:
+    generator = torch.Generator().manual_seed(n)
+    mixing = torch.randn(features, features, generator=generator, dtype=torch.float64)
+    vectors = 3 + torch.randn(n, features, generator=generator, dtype=torch.float64) @ mixing
+    level = vectors.var(0, correction=0).mean()
+    wanted = []
+    for i in range(n):
+        others = torch.cat([vectors[:i], vectors[i + 1 :]])
+        distance, spread = vectors[i] - others.mean(0), others - others.mean(0)
+        covariance = (1 - shrinkage) * spread.T @ spread / (n - 1)
+        covariance += shrinkage * level * torch.eye(features, dtype=torch.float64)
+        wanted.append(distance @ torch.linalg.solve(covariance, distance) / features)
+    found = leave_one_out_energies(vectors, shrinkage=shrinkage)
+    torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-9, atol=0)
+
+
+def test_a_vector_alone_in_its_direction_is_strange_and_finite() -> None:
+    vectors = torch.zeros(10, 3)
+    vectors[:9, 0] = torch.linspace(-1, 1, 9)
+    vectors[9, 2] = 5
+    energies = leave_one_out_energies(vectors)
+    assert bool(torch.isfinite(energies).all())
+    assert int(energies.argmax()) == 9
+    with pytest.raises(FlowError):
+        leave_one_out_energies(vectors[:2])
