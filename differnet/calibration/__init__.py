@@ -9,15 +9,18 @@ from differnet.calibration.conformal import (
     threshold,
 )
 from differnet.calibration.expectation import Expectation, Kernel
+from differnet.calibration.heat import HEAT_NUMBERS, HeatScale
 from differnet.calibration.suspects import suspects
 from differnet.calibration.tails import TailScale, held_out_strangeness
 from differnet.calibration.verdict import OOD_STRANGENESS, CalibratedEvidence, Thresholds, decide
 
 __all__ = [
+    "HEAT_NUMBERS",
     "OOD_STRANGENESS",
     "CalibratedEvidence",
     "CalibrationError",
     "Expectation",
+    "HeatScale",
     "Kernel",
     "TailScale",
     "Thresholds",

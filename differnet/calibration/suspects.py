@@ -12,18 +12,18 @@ from scipy import stats
 from differnet.calibration.conformal import CalibrationError
 
 # Below this many parts a spread from the lower half is a guess.
-_LEAST_PARTS = 24
+_LEAST_PARTS = 32
 # More than that is no contamination but a mixture, which a person has to take apart.
 _LARGEST_SHARE = 0.15
 # Quantiles that median and spread are taken from: those of a normal law at 0 and -1.
 _LOWER = float(stats.norm.cdf(-1))
 
 
-def suspects(evidence: ArrayLike, strongest: ArrayLike | None = None, rate: float = 0.1) -> NDArray[np.bool_]:
+def suspects(evidence: ArrayLike, strongest: ArrayLike | None = None, rate: float = 0.2) -> NDArray[np.bool_]:
     """Tell which parts of a training folder stand out so far that they are probably not good.
 
     Each kind of evidence is measured from its median in units of a spread taken from its lower half:
-    defects are strange, so they widen the upper half alone. The spread is widened by ``1.5 / sqrt(n)``, for
+    defects are strange, so they widen the upper half alone. The spread is widened by ``3 / sqrt(n)``, for
     being an estimate itself. A part's p-value is the smallest of its kinds of evidence, times their number;
     Benjamini and Hochberg's procedure then draws the line where the parts that stand out say it is: in a
     folder of good parts far out, and in a spoilt one further in.
@@ -36,7 +36,7 @@ def suspects(evidence: ArrayLike, strongest: ArrayLike | None = None, rate: floa
         rate: Expected share of good parts among the suspects, as far as good parts follow these laws.
 
     Returns:
-        ``(parts,)``; at most 15 % of them, the strangest, and none of fewer than 24 parts.
+        ``(parts,)``; at most 15 % of them, the strangest, and none of fewer than 32 parts.
 
     Raises:
         CalibrationError: The evidence is no finite table, or the tables differ in length.
@@ -84,7 +84,7 @@ def _upper_tail(figures: NDArray[np.float64], law: Any) -> NDArray[np.float64] |
     if spread <= 1e-9 * max(1.0, abs(middle)):
         return None
     at_middle = float(law.ppf(0.5))
-    unit = spread * (1 + 1.5 / math.sqrt(len(figures))) / (at_middle - float(law.ppf(_LOWER)))
+    unit = spread * (1 + 3 / math.sqrt(len(figures))) / (at_middle - float(law.ppf(_LOWER)))
     return np.asarray(law.logsf(at_middle + (figures - middle) / unit))
 
 

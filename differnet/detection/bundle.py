@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from differnet.calibration import HEAT_NUMBERS, HeatScale
 from differnet.detection.densities import (
     DensitySettings,
     FlowShape,
@@ -46,7 +47,7 @@ from differnet.flows import Flow, UnhealthyFlow, audit
 from differnet.images.reading import ReadingRule
 from differnet.records import DiffernetError
 
-SCHEMA: Literal[3] = 3
+SCHEMA: Literal[4] = 4
 _MANIFEST = "manifest.json"
 _FILES = ("backbone.safetensors", "densities.safetensors", "calibration.safetensors")
 # A manifest is a few kilobytes; a larger one is an attack or an accident.
@@ -147,7 +148,7 @@ class _Provenance(_Strict):
 
 
 class _Manifest(_Strict):
-    schema_version: Literal[3]
+    schema_version: Literal[4]
     model_id: str
     preprocessing: _Input
     reading: dict[str, Any]
@@ -449,7 +450,7 @@ def _same_tensors(what: str, found: Mapping[str, Tensor], own: Mapping[str, Tens
 def _rebuild_calibration(manifest: _Manifest, kinds: int, tensors: dict[str, Tensor]) -> Calibration:
     # A detector that ignores nothing has no mask.
     ignored = _rebuild_mask(manifest, tensors.pop("ignored")) if "ignored" in tensors else None
-    names = ("whole", "local", "extent", "kinds", "peaks", "map_mean", "map_spread", "kernels")
+    names = ("whole", "local", "extent", "kinds", "peaks", "heat", "kernels")
     if set(tensors) != set(names):
         raise _wrong(f"the arrays {', '.join(names)}", ", ".join(sorted(tensors)))
     arrays = {name: tensors[name].double().numpy() for name in names}
@@ -461,14 +462,13 @@ def _rebuild_calibration(manifest: _Manifest, kinds: int, tensors: dict[str, Ten
         "local": (parts, scales),
         "extent": (parts, scales),
         "peaks": (parts,),
-        "map_mean": (scales,),
-        "map_spread": (scales,),
+        "heat": (scales + zooms, HEAT_NUMBERS),
     }
     for name, shape in shapes.items():
         if arrays[name].shape != shape or tensors[name].dtype != torch.float64:
             raise _wrong(f"{name} of shape {shape}, float64", f"{arrays[name].shape}, {tensors[name].dtype}")
-    if not (arrays["map_spread"] > 0).all():
-        raise _wrong("positive spreads of good heat", f"{arrays['map_spread'].min()}")
+    for row in arrays["heat"]:
+        HeatScale.from_row(row)
     if not (arrays["kernels"][:, 0] > 0).all() or not (arrays["kernels"][:, 1] >= 0).all():
         raise _wrong("kernels of positive length and a signal of 0 or more", f"{arrays['kernels'].tolist()}")
     facts = manifest.calibration

@@ -181,15 +181,36 @@ class PartDensity(nn.Module):
         """Return ``|z|^2 / D`` and the nll in nats of every part, each ``(batch,)``."""
         return _energy(self.flow, statistics, None)
 
-    @torch.no_grad()
-    def leading(self, statistics: Tensor) -> Tensor:
-        """Return the ``(batch, coordinates)`` leading principal coordinates, which condition patches."""
+    def pull(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how each statistic pulls at the energy of the Gaussian part of the density.
+
+        Returns:
+            ``pull`` and ``pull * mean``, each ``(batch, features)``: ``sum(pull * statistics - pull * mean)``
+            is ``|z|^2 / D`` before the couplings.
+        """
+        standardise, whitening = _links(self._chain())[:2]
+        with torch.no_grad():
+            mean = standardise.inverse(whitening.inverse(torch.zeros(1, self.shape.features))[0])[0]
+        # A copy: what was made in inference mode cannot be differentiated.
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            x = statistics.clone().requires_grad_()
+            energy = Compose([standardise, whitening])(x)[0].square().sum() / self.shape.features
+            (gradient,) = torch.autograd.grad(energy, x)
+        pull = gradient / 2
+        return pull, pull * mean
+
+    def _chain(self) -> Compose:
         chain = self.flow.transform
         if not isinstance(chain, Compose):
             raise FlowError(
                 expected="a composition", found=type(chain).__name__, remedy="Rebuild the model by training."
             )
-        whitened = Compose(_links(chain)[:2])(statistics)[0]
+        return chain
+
+    @torch.no_grad()
+    def leading(self, statistics: Tensor) -> Tensor:
+        """Return the ``(batch, coordinates)`` leading principal coordinates, which condition patches."""
+        whitened = Compose(_links(self._chain())[:2])(statistics)[0]
         leading: Tensor = whitened[:, : self.coordinates]
         return leading
 

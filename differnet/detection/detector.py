@@ -437,24 +437,31 @@ class Detector:
             pictures = [replace(p, pixels=ignored.paint(p.pixels, colour)) for p in pictures]
         statistics: list[Tensor] = []
         patches: dict[int, Tensor] = {}
+        fields: list[tuple[Tensor, ...]] = []
         for zoom, preprocessing in enumerate(self.preprocessing_):
-            pooled, cut = self._look(self.backbone_, preprocessing, pictures, zoom)
+            pooled, cut, maps = self._look(self.backbone_, preprocessing, pictures, zoom)
             statistics.append(pooled)
             patches |= cut
+            fields.append(maps)
         cuts = [patches[i] for i in range(len(patches))]
         grids = [tuple(cut.shape[1:3]) for cut in cuts]
         kept = [torch.ones(g, dtype=torch.bool) if ignored is None else ignored.kept(*g) for g in grids]
-        return Features(tuple(statistics), tuple(cuts), tuple(kept))
+        shares = [
+            None if ignored is None else tuple(ignored.kept_share(*m.shape[2:]) for m in maps)
+            for maps in fields
+        ]
+        return Features(tuple(statistics), tuple(cuts), tuple(kept), tuple(fields), tuple(shares))
 
     def _look(
         self, backbone: Backbone, preprocessing: Preprocessing, pictures: list[Picture], zoom: int
-    ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Return what one zoom shows: pooled statistics, and patches by the number of their scale."""
+    ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...]]:
+        """Return what one zoom shows: pooled statistics, patches by the number of their scale, and maps."""
         ignored = self.ignored_
         scales = {i: s for i, s in enumerate(self.settings.scales) if s.zoom == zoom}
         together = max(1, _PIXELS_A_PASS // preprocessing.size**2)
         pooled: list[Tensor] = []
         patches: dict[int, list[Tensor]] = {i: [] for i in scales}
+        fields: list[list[Tensor]] = []
         for start in range(0, len(pictures), together):
             pixels = prepare_batch(pictures[start : start + together], preprocessing).to(self._device)
             maps = tiled_maps(backbone, backbone.strides, pixels)
@@ -462,7 +469,9 @@ class Detector:
             pooled.append(pooled_statistics(maps, shares).cpu().clone())
             for i, scale in scales.items():
                 patches[i].append(patch_vectors(maps, backbone.strides, scale).cpu().clone())
-        return torch.cat(pooled), {i: torch.cat(cut) for i, cut in patches.items()}
+            fields.append([m.half().cpu() for m in maps])
+        joined = tuple(torch.cat(maps) for maps in zip(*fields, strict=True))
+        return torch.cat(pooled), {i: torch.cat(cut) for i, cut in patches.items()}, joined
 
     def _decoded(self, sources: list[Source]) -> Iterator[list[tuple[Source, Picture | ImageError]]]:
         def decode(source: Source) -> tuple[Source, Picture | ImageError]:

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from differnet.detection.context import kinds_for
 from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
+from differnet.detection.statistics import divide_among_cells
 
 # Called with (steps done, steps in all).
 Told = Callable[[int, int], None]
@@ -42,15 +43,24 @@ class Features:
         statistics: One ``(parts, features)`` a zoom, pooled.
         patches: One ``(parts, rows, columns, channels)`` a scale.
         kept: One ``(rows, columns)`` bool a scale: the patches that count, the same of every part.
+        fields: A zoom's maps ``(parts, channels, rows, columns)``, half precision: they only say where.
+        shares: How much of each cell of a zoom's maps counts, ``(rows, columns)`` a map, the same of every
+            part; ``None`` where all counts.
     """
 
     statistics: tuple[Tensor, ...]
     patches: tuple[Tensor, ...]
     kept: tuple[Tensor, ...]
+    fields: tuple[tuple[Tensor, ...], ...]
+    shares: tuple[tuple[Tensor, ...] | None, ...]
 
     def __getitem__(self, index: Tensor | slice) -> Features:
-        statistics, patches = tuple(s[index] for s in self.statistics), tuple(p[index] for p in self.patches)
-        return Features(statistics, patches, self.kept)
+        return replace(
+            self,
+            statistics=tuple(s[index] for s in self.statistics),
+            patches=tuple(p[index] for p in self.patches),
+            fields=tuple(tuple(m[index] for m in maps) for maps in self.fields),
+        )
 
     def __len__(self) -> int:
         return len(self.statistics[0])
@@ -63,6 +73,11 @@ class Features:
             tuple(torch.cat([f.statistics[i] for f in some]) for i in zooms),
             tuple(torch.cat([f.patches[i] for f in some]) for i in scales),
             some[0].kept,
+            tuple(
+                tuple(torch.cat(maps) for maps in zip(*(f.fields[i] for f in some), strict=True))
+                for i in zooms
+            ),
+            some[0].shares,
         )
 
 
@@ -121,6 +136,8 @@ class RawEvidence:
         nll_local: ``(parts, scales)`` mean nll of the patches of highest nll, nats.
         kinds: ``(parts, k)`` leading coordinates of the pooled statistics: what kind of part it is.
         maps: One ``(parts, rows, columns)`` map of energies a scale; 0, below every energy, where ignored.
+        shares: One ``(parts, rows, columns)`` a zoom: what each cell adds to the energy of the whole, in
+            units of the mean over cells. It is negative where a place is more usual than usual.
     """
 
     whole: NDArray[np.float64]
@@ -130,6 +147,7 @@ class RawEvidence:
     nll_local: NDArray[np.float64]
     kinds: NDArray[np.float64]
     maps: tuple[NDArray[np.float32], ...]
+    shares: tuple[NDArray[np.float32], ...]
 
     @property
     def figures(self) -> dict[str, NDArray[np.float64]]:
@@ -139,12 +157,14 @@ class RawEvidence:
 
     def __getitem__(self, index: NDArray[np.intp] | slice) -> RawEvidence:
         return RawEvidence(
-            **{k: v[index] for k, v in self.figures.items()}, maps=tuple(m[index] for m in self.maps)
+            **{k: v[index] for k, v in self.figures.items()},
+            maps=tuple(m[index] for m in self.maps),
+            shares=tuple(m[index] for m in self.shares),
         )
 
     def is_finite(self, index: int) -> bool:
         """Whether everything that is known of one part is a finite number."""
-        known: list[NDArray[Any]] = [*self.figures.values(), *self.maps]
+        known: list[NDArray[Any]] = [*self.figures.values(), *self.maps, *self.shares]
         return all(bool(np.isfinite(f[index]).all()) for f in known)
 
     @classmethod
@@ -153,6 +173,7 @@ class RawEvidence:
         return cls(
             **{k: np.concatenate([e.figures[k] for e in some]) for k in some[0].figures},
             maps=tuple(np.concatenate(maps) for maps in zip(*(e.maps for e in some), strict=True)),
+            shares=tuple(np.concatenate(maps) for maps in zip(*(e.shares for e in some), strict=True)),
         )
 
 
@@ -243,7 +264,17 @@ def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Fe
         nll_local=_figures(torch.stack(nll_local, 1)),
         kinds=np.zeros((len(some), 0)),
         maps=tuple(maps),
+        shares=tuple(_cell_shares([w[i] for w in wholes], some, i) for i in range(len(judged))),
     )
+
+
+def _cell_shares(wholes: Sequence[PartDensity], some: Features, zoom: int) -> NDArray[np.float32]:
+    """Divide the energy of some parts' wholes, the mean of all members', among the cells of one zoom."""
+    pulls, usual = zip(*(whole.pull(some.statistics[zoom]) for whole in wholes), strict=True)
+    cells = divide_among_cells(
+        some.fields[zoom], torch.stack(pulls).mean(0), torch.stack(usual).mean(0), some.shares[zoom]
+    )
+    return np.asarray(cells.numpy().astype(np.float32))
 
 
 def _top(per_patch: Tensor) -> Tensor:

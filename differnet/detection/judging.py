@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from differnet.calibration import (
     CalibratedEvidence,
     Expectation,
+    HeatScale,
     Kernel,
     TailScale,
     Thresholds,
@@ -36,6 +37,11 @@ from differnet.records import Inspection, Picture, Record, Verdict
 
 Figures = NDArray[np.float64]
 
+# Blur of heat, shares of the map's side. Half a cell of a 32 x 32 grid, the customary 4 pixels of 256, takes
+# the grid's own noise from the patches; what a cell adds to the whole is noisier, and takes a cell.
+_LOCAL_BLUR = 1 / 64
+_WHOLE_BLUR = 1 / 32
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -45,7 +51,8 @@ class Calibration:
         whole: ``(parts, zooms)`` raw evidence, likewise ``local`` and ``extent`` ``(parts, scales)``, and
             ``kinds`` ``(parts, k)``.
         peaks: ``(parts,)`` largest value of each good part's heat map.
-        map_mean, map_spread: ``(scales,)`` of a good patch's energy.
+        heat: ``(scales + zooms, 33)`` how hot good cells are, a `HeatScale` a map of energies and then a map
+            of shares.
         kernels: ``(zooms + scales, 2)`` length and signal of what is usual for a kind of part, for the global
             and then the local evidence.
         alpha_review, alpha_defect: Rates in force: the ones asked for, or the smallest that these parts
@@ -59,8 +66,7 @@ class Calibration:
     extent: Figures
     kinds: Figures
     peaks: Figures
-    map_mean: Figures
-    map_spread: Figures
+    heat: Figures
     kernels: Figures
     alpha_review: float
     alpha_defect: float
@@ -82,31 +88,67 @@ class Calibration:
             CalibrationError: Too few parts, or some whose evidence is not finite.
         """
         least = smallest_alpha(len(evidence.whole))
-        # An energy that is not a number is not left out: it has to be noticed.
-        counted = [m if ignored is None else m[m != 0] for m in evidence.maps]
-        mean = np.array([m.mean(dtype=np.float64) for m in counted])
-        spread = np.array([max(float(m.std(dtype=np.float64)), 1e-9) for m in counted])
-        heat = heat_maps(evidence.maps, mean, spread, ignored)
+        scales = [HeatScale.fit(_counted(m, ignored)) for m in (*evidence.maps, *evidence.shares)]
         columns = [*evidence.whole.T, *evidence.local.T]
-        return cls(
+        found = cls(
             whole=evidence.whole,
             local=evidence.local,
             extent=evidence.extent,
             kinds=evidence.kinds,
-            peaks=heat.reshape(len(heat), -1).max(1).astype(np.float64),
-            map_mean=mean,
-            map_spread=spread,
+            peaks=np.zeros(len(evidence.whole)),
+            heat=np.stack([scale.row for scale in scales]),
             kernels=np.array([Expectation.fit(c, evidence.kinds).kernel for c in columns]),
             alpha_review=max(alpha_review, least),
             alpha_defect=max(alpha_defect, least),
             scheme=scheme,
             ignored=ignored,
         )
+        heat = found.heat_maps(evidence, found.usual.held_out)
+        return replace(found, peaks=heat.reshape(len(heat), -1).max(1).astype(np.float64))
+
+    @property
+    def usual(self) -> _AllUsual:
+        """What each kind of evidence usually is."""
+        zooms = self.whole.shape[1]
+        whole = [
+            _Usual.fit(column, self.kinds, self.kernels[i], both=True)
+            for i, column in enumerate(self.whole.T)
+        ]
+        local = [
+            _Usual.fit(column, self.kinds, self.kernels[zooms + i], both=False)
+            for i, column in enumerate(self.local.T)
+        ]
+        return _AllUsual(whole, local)
+
+    def heat_maps(self, raw: RawEvidence, surprises: _Surprises) -> NDArray[np.float32]:
+        """Return ``(parts, rows, columns)`` heat on the finest grid: how rarely is a good cell as hot?
+
+        The scales' maps are averaged. Where the energy of the whole says much of what is said of a part, what
+        each cell adds to that energy is added in proportion: a small flaw is then where its patches are, and
+        an uneven surface where the unevenness is.
+
+        Args:
+            raw: Evidence of the parts.
+            surprises: Theirs.
+        """
+        scales = [HeatScale.from_row(row) for row in self.heat]
+        rows = max(m.shape[1] for m in (*raw.maps, *raw.shares))
+        columns = max(m.shape[2] for m in (*raw.maps, *raw.shares))
+        local = [s.surprise(m) for s, m in zip(scales, raw.maps, strict=False)]
+        total = np.mean([_resized(m, rows, columns) for m in local], axis=0)
+        total = _blurred(total, _LOCAL_BLUR * rows)
+        weights = surprises.shares_of_zooms
+        for scale, cells, weight in zip(scales[len(local) :], raw.shares, weights, strict=True):
+            where = _blurred(scale.surprise(_resized(cells, rows, columns)), _WHOLE_BLUR * rows)
+            total += weight[:, None, None].astype(np.float32) * where
+        if self.ignored is not None:
+            total[:, ~self.ignored.kept(rows, columns).numpy()] = 0
+        return np.asarray(total, dtype=np.float32)
 
     @property
     def arrays(self) -> dict[str, Figures]:
         """Every array by its name."""
-        names = ("whole", "local", "extent", "kinds", "peaks", "map_mean", "map_spread", "kernels")
+        names = ("whole", "local", "extent", "kinds", "peaks", "heat", "kernels")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -165,6 +207,49 @@ class _Usual:
         return [surprise(e.surplus(figures, kinds[:, : e.kinds.shape[1]])) for e in self.asked]
 
 
+@dataclass(frozen=True)
+class _Surprises:
+    """Surprise ``(parts,)`` of each kind of evidence: some a zoom of the whole, and one a scale."""
+
+    whole: list[list[Figures]]
+    local: list[Figures]
+
+    @property
+    def sums(self) -> dict[str, Figures]:
+        whole = [s for of_zoom in self.whole for s in of_zoom]
+        return {
+            "total": together([*whole, *self.local]),
+            "whole": together(whole),
+            "local": together(self.local),
+        }
+
+    @property
+    def shares_of_zooms(self) -> Figures:
+        """How much of all that is said of a part each zoom's whole says, ``(zooms, parts)``."""
+        by_zoom = np.stack([together(of_zoom) for of_zoom in self.whole])
+        shares: Figures = by_zoom / np.maximum(by_zoom.sum(0) + together(self.local), 1e-300)
+        return shares
+
+
+@dataclass(frozen=True)
+class _AllUsual:
+    """What every kind of evidence usually is: the whole's a zoom, and the patches' a scale."""
+
+    whole: list[_Usual]
+    local: list[_Usual]
+
+    @property
+    def held_out(self) -> _Surprises:
+        """Of the good parts themselves, each left out of what is usual."""
+        return _Surprises([u.held_out for u in self.whole], [s for u in self.local for s in u.held_out])
+
+    def surprises(self, raw: RawEvidence) -> _Surprises:
+        return _Surprises(
+            [u.surprises(raw.whole[:, i], raw.kinds) for i, u in enumerate(self.whole)],
+            [s for i, u in enumerate(self.local) for s in u.surprises(raw.local[:, i], raw.kinds)],
+        )
+
+
 class Judge:
     """Turn raw evidence into inspections by one calibration.
 
@@ -179,18 +264,9 @@ class Judge:
     def __init__(self, calibration: Calibration, identity: Identity) -> None:
         self.calibration = calibration
         self.identity = identity
-        whole, local, kinds = calibration.whole, calibration.local, calibration.kinds
-        zooms, scales = whole.shape[1], local.shape[1]
-        self._whole = [
-            _Usual.fit(whole[:, i], kinds, calibration.kernels[i], both=True) for i in range(zooms)
-        ]
-        self._local = [
-            _Usual.fit(local[:, i], kinds, calibration.kernels[zooms + i], both=False) for i in range(scales)
-        ]
-        sums = _sums(
-            [s for usual in self._whole for s in usual.held_out],
-            [s for usual in self._local for s in usual.held_out],
-        )
+        scales = calibration.local.shape[1]
+        self._usual = calibration.usual
+        sums = self._usual.held_out.sums
         self._scales = {name: TailScale.fit(figures) for name, figures in sums.items()}
         extent = calibration.extent
         self._extent = [TailScale.fit(extent[:, i]) for i in range(scales)]
@@ -214,12 +290,11 @@ class Judge:
 
     def strangeness(self, raw: RawEvidence) -> dict[str, Figures]:
         """Return the strangeness ``(parts,)`` of all evidence together and of each kind of evidence."""
-        zooms, scales = range(raw.whole.shape[1]), range(raw.local.shape[1])
-        sums = _sums(
-            [s for i in zooms for s in self._whole[i].surprises(raw.whole[:, i], raw.kinds)],
-            [s for i in scales for s in self._local[i].surprises(raw.local[:, i], raw.kinds)],
-        )
-        found = {name: self._scales[name].strangeness(figures) for name, figures in sums.items()}
+        return self._strangeness(raw, self._usual.surprises(raw))
+
+    def _strangeness(self, raw: RawEvidence, surprises: _Surprises) -> dict[str, Figures]:
+        scales = range(raw.local.shape[1])
+        found = {name: self._scales[name].strangeness(figures) for name, figures in surprises.sums.items()}
         return found | _extents(
             [self._extent[i].strangeness(raw.extent[:, i]) for i in scales],
             [self._bland[i].strangeness(-raw.extent[:, i]) for i in scales],
@@ -234,10 +309,11 @@ class Judge:
 
     def judge(self, raw: RawEvidence, index: int, picture: Picture, milliseconds: float) -> Inspection:
         """Judge the picture whose evidence stands at ``index``."""
-        one = slice(index, index + 1)
+        one = raw[slice(index, index + 1)]
         # What is not finite is caught below; it only must not warn on its way there.
         with np.errstate(invalid="ignore", over="ignore"):
-            figures = {name: float(values[0]) for name, values in self.strangeness(raw[one]).items()}
+            surprises = self._usual.surprises(one)
+            figures = {name: float(v[0]) for name, v in self._strangeness(one, surprises).items()}
         if not raw.is_finite(index):
             # Minus infinity would look like the most usual part of all.
             figures = dict.fromkeys(figures, math.nan)
@@ -257,21 +333,13 @@ class Judge:
         if verdict is Verdict.INVALID:
             return Inspection(self._record(picture, verdict, reasons, inference_ms=milliseconds))
         known = self.calibration
-        heat = heat_maps(tuple(m[one] for m in raw.maps), known.map_mean, known.map_spread, known.ignored)[0]
+        heat = known.heat_maps(one, surprises)[0]
         heat = cv2.resize(heat, (picture.width, picture.height), interpolation=cv2.INTER_LINEAR)
         if known.ignored is not None:
             # Interpolation carries heat half a patch into the region.
             heat[known.ignored.over(*heat.shape)] = 0
         regions = strange_regions(heat, self.region_threshold, self.calibration.peaks)
-        strongest = int(
-            np.argmax(
-                [
-                    s[0]
-                    for i, u in enumerate(self._local)
-                    for s in u.surprises(raw.local[one, i], raw.kinds[one])
-                ]
-            )
-        )
+        strongest = int(np.argmax([s[0] for s in surprises.local]))
         dimensions = self.identity.dimensions
         nll_whole, nll_local = float(raw.nll_whole[index]), float(raw.nll_local[index, strongest])
         record = self._record(
@@ -317,11 +385,6 @@ class Judge:
         )
         return Inspection(record)
 
-    def _strongest(self, raw: RawEvidence) -> int:
-        """Return the scale that finds the one part strangest."""
-        found = [u.surprises(raw.local[:, i], raw.kinds)[0][0] for i, u in enumerate(self._local)]
-        return int(np.argmax(found))
-
     def _p(self, name: str, figures: dict[str, float]) -> float:
         return float(p_values(self.good[name], [figures[name]])[0])
 
@@ -352,37 +415,18 @@ class Judge:
         )
 
 
-def heat_maps(
-    maps: Sequence[NDArray[np.float32]],
-    mean: Figures,
-    spread: Figures,
-    ignored: IgnoreMask | None = None,
-) -> NDArray[np.float32]:
-    """Average the scales' maps on the finest grid, in standard deviations of a good patch.
-
-    ``maps`` holds one ``(parts, rows, columns)`` a scale, ``mean`` and ``spread`` are ``(scales,)``.
-    What is ignored is 0, as hot as the mean of good parts.
-    """
-    rows = max(m.shape[1] for m in maps)
-    columns = max(m.shape[2] for m in maps)
-    total = np.zeros((len(maps[0]), rows, columns), dtype=np.float32)
-    for scale, energy in enumerate(maps):
-        standard = ((energy - mean[scale]) / spread[scale]).astype(np.float32)
-        if ignored is not None:
-            standard[energy == 0] = 0
-        for part, one in enumerate(standard):
-            total[part] += cv2.resize(one, (columns, rows), interpolation=cv2.INTER_LINEAR)
-    total /= len(maps)
-    # Half a cell of a 32 x 32 grid, the customary 4 pixels of 256: what is left of the grid's own noise.
-    sigma = rows / 64
-    heat = np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in total])
-    if ignored is not None:
-        heat[:, ~ignored.kept(rows, columns).numpy()] = 0
-    return heat
+def _counted(cells: NDArray[np.float32], ignored: IgnoreMask | None) -> NDArray[np.float32]:
+    return cells if ignored is None else cells[:, ignored.kept(*cells.shape[1:]).numpy()]
 
 
-def _sums(whole: Sequence[Figures], local: Sequence[Figures]) -> dict[str, Figures]:
-    return {"total": together([*whole, *local]), "whole": together(whole), "local": together(local)}
+def _resized(maps: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+    if maps.shape[1:] == (rows, columns):
+        return maps
+    return np.stack([cv2.resize(m, (columns, rows), interpolation=cv2.INTER_LINEAR) for m in maps])
+
+
+def _blurred(maps: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    return np.stack([cv2.GaussianBlur(m, (0, 0), sigma) for m in maps])
 
 
 def _extents(extent: Sequence[Figures], bland: Sequence[Figures]) -> dict[str, Figures]:

@@ -64,6 +64,79 @@ def _pooled(features: Tensor, kept: Tensor) -> Tensor:
     return torch.cat([centre, variance.sqrt(), *quadrants], dim=1)
 
 
+def divide_among_cells(
+    maps: Sequence[Tensor],
+    pull: Tensor,
+    usual: Tensor,
+    kept: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """Divide a figure that is linear in the pooled statistics among the cells they were pooled from.
+
+    Every statistic is a mean over cells: of the features, of their squared distance from the picture's mean
+    in units of its standard deviation, and of the features of a quadrant. A figure
+    ``sum_k pull_k (statistic_k - usual_k)`` is therefore the mean over cells of what each cell adds to it.
+    For the energy of a Gaussian, half its gradient as the pull makes the division exact.
+
+    Args:
+        maps: As for `pooled_statistics`.
+        pull: ``(batch, statistics)`` weight of each statistic.
+        usual: ``(batch, statistics)`` what is subtracted, times its weight: ``pull * usual``.
+        kept: As for `pooled_statistics`.
+
+    Returns:
+        ``(batch, rows, columns)`` on the finest grid; coarser maps are interpolated. Its mean over cells
+        that count is the figure, up to the interpolation of coarser maps.
+
+    Example:
+        >>> maps = [torch.arange(16.0).reshape(1, 1, 4, 4)]
+        >>> pull = torch.ones(1, 6)
+        >>> cells = divide_among_cells(maps, pull, torch.zeros(1, 6))
+        >>> bool(torch.isclose(cells.mean(), pooled_statistics(maps).sum()))
+        True
+    """
+    grid = maps[0].shape[2:]
+    total = torch.zeros(len(maps[0]), *grid)
+    start = 0
+    for i, features in enumerate(maps):
+        features = features.float()
+        channels, weight = features.shape[1], torch.ones(features.shape[2:])
+        if kept is not None:
+            weight = kept[i].to(features.device)
+        pulls = pull[:, start : start + 6 * channels].reshape(-1, 6, channels)
+        offsets = usual[:, start : start + 6 * channels].reshape(-1, 6, channels).sum(2)
+        start += 6 * channels
+        cells = _cells(features, pulls, offsets, weight)
+        if cells.shape[1:] != grid:
+            cells = functional.interpolate(
+                cells[:, None], size=grid, mode="bilinear", align_corners=False
+            ).squeeze(1)
+        total += cells
+    return total
+
+
+def _cells(features: Tensor, pulls: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
+    """Return what each cell of one map adds, ``(batch, rows, columns)``, in units of the mean over cells."""
+    every = weight.numel() / weight.sum() if bool(weight.any()) else torch.tensor(0.0)
+    share = weight * every
+    mean = (features * share).mean((2, 3), keepdim=True)
+    squares = (features - mean).square()
+    deviation = (squares * share).mean((2, 3), keepdim=True).sqrt().clamp_min(1e-6)
+    cells = torch.einsum("bchw,bc->bhw", features, pulls[:, 0]) - offsets[:, 0, None, None]
+    cells = cells + torch.einsum("bchw,bc->bhw", squares / deviation, pulls[:, 1])
+    cells = (cells - offsets[:, 1, None, None]) * share
+    rows, columns = features.shape[2] // 2, features.shape[3] // 2
+    quadrant = 2
+    for vertical in (slice(None, rows), slice(rows, None)):
+        for horizontal in (slice(None, columns), slice(columns, None)):
+            inside = weight[vertical, horizontal]
+            if bool(inside.any()):
+                part = torch.einsum("bchw,bc->bhw", features[:, :, vertical, horizontal], pulls[:, quadrant])
+                part = part - offsets[:, quadrant, None, None]
+                cells[:, vertical, horizontal] += part * inside * (weight.numel() / inside.sum())
+            quadrant += 1
+    return cells
+
+
 @dataclass(frozen=True)
 class PatchScale:
     """One grid of patches on which a local density is learned.

@@ -35,9 +35,9 @@ def test_clean_folders_are_left_alone() -> None:
 def test_the_line_is_drawn_further_in_where_many_stand_out() -> None:
     figures = np.random.default_rng(4).normal(size=(400, 1))
     figures[0] = 3.3
-    assert not suspects(figures)[0]
+    assert not suspects(figures, rate=0.1)[0]
     figures[1:40, 0] = np.linspace(3.0, 6.0, 39)
-    found = suspects(figures)
+    found = suspects(figures, rate=0.1)
     assert found[0]
     # The share of good parts among them is what was asked for, more or less.
     assert 39 <= found.sum() <= 48
@@ -48,7 +48,7 @@ def test_one_strange_speck_is_no_reason_for_suspicion() -> None:
     rng = np.random.default_rng(5)
     drawn = [rng.gumbel(size=(150, 1)) for _ in range(100)]
     calm = np.random.default_rng(6).normal(size=(150, 1))
-    assert sum(suspects(calm, figures).any() for figures in drawn) <= 18
+    assert sum(suspects(calm, figures, rate=0.1).any() for figures in drawn) <= 18
     assert sum(suspects(np.hstack([calm, figures])).any() for figures in drawn) >= 60
     spoilt = drawn[0].copy()
     spoilt[3] = 16.0
@@ -57,7 +57,7 @@ def test_one_strange_speck_is_no_reason_for_suspicion() -> None:
 
 def test_tables_of_different_parts_are_refused() -> None:
     with pytest.raises(CalibrationError):
-        suspects(np.zeros((30, 1)), np.zeros((29, 1)))
+        suspects(np.zeros((40, 1)), np.zeros((39, 1)))
 
 
 def test_a_tenth_of_defects_does_not_hide_itself() -> None:

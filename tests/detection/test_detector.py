@@ -530,7 +530,7 @@ def test_defects_among_the_good_parts_are_left_out_and_listed(
     mixed: list[Any] = [*good[:10], spoilt[0], *good[10:25], spoilt[1], *good[25:]]
     hashes = {hashlib.sha256(np.ascontiguousarray(p).tobytes()).hexdigest() for p in spoilt}
     clean = Detector(QUICK).fit(list(good))
-    # One folder of good parts in ten has a suspect.
+    # One folder of good parts in five has a suspect.
     assert len(clean.suspects) <= 1
     trained = Detector(QUICK).fit(mixed).calibrate()
     assert len(trained.suspects) <= 3

@@ -9,7 +9,8 @@ import torch
 
 from differnet.detection import PatchScale, patch_vectors, pooled_statistics
 from differnet.detection.context import coordinates_for, patch_context, position_code
-from differnet.detection.statistics import ScaleError
+from differnet.detection.densities import DensitySettings, PartDensity
+from differnet.detection.statistics import ScaleError, divide_among_cells
 
 
 def test_pooled_statistics_are_means_spreads_and_quadrants() -> None:
@@ -113,3 +114,42 @@ def test_context_joins_position_and_bounded_coordinates() -> None:
     assert context[1, 2, 3, 10:].tolist() == [4, -4]
     assert context[0, 0, 0, 10:].tolist() == pytest.approx([0.1, -2.0], rel=0.1)
     assert torch.equal(context[:, 0, 0, 10:], context[:, 2, 3, 10:])
+
+
+@pytest.mark.parametrize("ignoring", [False, True])
+@pytest.mark.parametrize("parts", [12, 200])
+def test_the_energy_of_the_whole_is_divided_among_cells_exactly(parts: int, *, ignoring: bool) -> None:
+    """More and fewer parts than statistics; with cells that count for nothing, and for a half."""
+    generator = torch.Generator().manual_seed(parts)
+    maps = [
+        torch.randn(parts, 4, 16, 16, generator=generator),
+        torch.rand(parts, 6, 8, 8, generator=generator),
+    ]
+    maps[0] += torch.randn(parts, 4, 1, 1, generator=generator)
+    kept = None
+    if ignoring:
+        kept = [torch.ones(16, 16), torch.ones(8, 8)]
+        kept[0][:9, :10], kept[0][9, :10] = 0, 0.5
+        kept[1][:4, :5] = 0
+    statistics = pooled_statistics(maps, kept)
+    whole = PartDensity.fit(statistics, DensitySettings(couplings=0), seed=0)
+    pull, usual = whole.pull(statistics)
+    energy = whole.energy(statistics)[0]
+    torch.testing.assert_close((pull * statistics - usual).sum(1), energy, rtol=1e-3, atol=1e-4)
+    cells = divide_among_cells(maps, pull, usual, kept)
+    assert cells.shape == (parts, 16, 16)
+    if ignoring:
+        # Half of what a coarse cell adds is interpolated into its ignored neighbour.
+        assert float(cells[:, :7, :8].abs().max()) == 0
+    torch.testing.assert_close(cells.mean((1, 2)), energy, rtol=1e-2, atol=1e-3)
+
+
+def test_what_is_odd_in_one_place_is_found_there() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(60, 8, 16, 16, generator=generator)]
+    whole = PartDensity.fit(pooled_statistics(maps), DensitySettings(couplings=0), seed=0)
+    maps[0][0, :, 10:13, 4:7] += 6
+    statistics = pooled_statistics(maps)[:1]
+    cells = divide_among_cells([maps[0][:1]], *whole.pull(statistics))[0]
+    inside = cells[10:13, 4:7].sum()
+    assert float(inside / cells.sum()) > 0.6
