@@ -24,6 +24,7 @@ from rivals import by_defect_table, read_results, table
 from differnet.detection import DetectorSettings
 from differnet.evaluation.benchmark import Trial, run_benchmark
 from differnet.evaluation.intervals import auroc_standard_error
+from differnet.evaluation.per_part import figures_json
 from differnet.images.layouts import read_layout
 from differnet.images.synthetic import make_sample_product
 
@@ -64,8 +65,8 @@ def main() -> None:
             measured = run_benchmark(read_layout(folder), DetectorSettings(), chosen.seeds, trial=trial)
             measured["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
             measured["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
-            text = json.dumps(measured, indent=1, allow_nan=False)
-            (REPORTS / f"benchmark-{name}.json").write_text(text + "\n", encoding="utf-8")
+            text = figures_json(measured) + "\n"
+            (REPORTS / f"benchmark-{name}.json").write_text(text, encoding="utf-8")
     (REPORTS / "accuracy.md").write_text(tables(), encoding="utf-8")
 
 

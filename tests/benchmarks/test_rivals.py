@@ -21,7 +21,8 @@ from scipy.spatial.distance import cdist, mahalanobis
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
-from differnet.evaluation.metrics import MetricError
+from differnet.evaluation.metrics import MetricError, image_auroc
+from differnet.evaluation.per_part import stacked
 from differnet.images.layouts import Dataset, read_layout
 from differnet.images.synthetic import make_sample_product
 
@@ -251,6 +252,9 @@ def test_every_method_is_measured(product: Dataset, tmp_path: Path, monkeypatch:
         assert len(r["by_seed"]) == (2 if rivals.METHODS[name].random else 1)
         assert r["by_seed"][0]["parts"] == {"good": 4, "defective": 7}
         assert sorted(r["by_defect"]) == list(product.kinds)
+        strangeness, defective, names = stacked(r["by_seed"])
+        assert {name.split("/")[1] for name in names} == {"good", *product.kinds}
+        assert image_auroc(strangeness[0], defective) == pytest.approx(r["by_seed"][0]["image_auroc"])
         # Of one defect a kind the mean over kinds is the figure over all.
         assert np.mean(list(r["by_defect"].values())) == pytest.approx(r["image_auroc"])
         assert (r["pixel_auroc"] is None) == (name == "gaussian_whole")
