@@ -88,6 +88,7 @@ def run_benchmark(
     seeds: int,
     progress: Progress | None = None,
     trial: Trial | None = None,
+    trained: Callable[[int, Detector], None] | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate once for each seed.
 
@@ -97,10 +98,11 @@ def run_benchmark(
         seeds: How many runs.
         progress: Called with (stage, done, total).
         trial: Fewer, or spoilt, training parts.
+        trained: Called with each seed and its detector, once it is calibrated.
 
     Returns:
         ``image_auroc``, ``pixel_auroc``, ``aupro`` (means over seeds, ``None`` without masks),
-        ``by_defect``, ``by_seed``, ``seconds`` by stage (means), ``configuration``.
+        ``by_defect``, ``by_seed`` (see `evaluate_detector`), ``seconds`` by stage (means), ``configuration``.
 
     Raises:
         BenchmarkError: No seed, fewer parts than the trial asks for, or several products: one model of all
@@ -121,6 +123,8 @@ def run_benchmark(
         detector = Detector(replace(settings, seed=seed))
         train, left = trial.draw(dataset, seed)
         detector.fit(train, numbered(progress, seed, seeds)).calibrate()
+        if trained is not None:
+            trained(seed, detector)
         measured = evaluate_detector(detector, left, numbered(progress, seed, seeds), pooled=True)
         seconds = {**detector.seconds, **measured.pop("seconds")}
         seconds["total"] = sum(seconds.values())

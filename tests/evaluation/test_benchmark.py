@@ -197,6 +197,14 @@ def test_several_masks_of_a_picture_count_as_their_union(product: Path, tmp_path
     assert figures(1) != figures(2)
 
 
+def test_each_detector_is_handed_over(product: Path, measured: dict[str, Any]) -> None:
+    seen: dict[int, str] = {}
+    run_benchmark(
+        read_layout(product, "mvtec"), SETTINGS, 2, trained=lambda seed, d: seen.update({seed: d.model_id})
+    )
+    assert seen == {run["seed"]: run["model_id"] for run in measured["by_seed"]}
+
+
 def test_progress_names_the_seed(product: Path) -> None:
     stages: list[str] = []
     run_benchmark(read_layout(product, "mvtec"), SETTINGS, 2, lambda stage, *_: stages.append(stage))
