@@ -161,9 +161,10 @@ def measure(dataset: Dataset, settings: DetectorSettings, seeds: int) -> dict[st
 
     Returns:
         ``rows``: an ablation's name to its ``title``, ``image_auroc`` and ``by_defect`` (means over seeds),
-        ``by_seed`` (image AUROC), whether it was ``trained`` anew, and ``difference``, ``low``, ``high`` and
-        ``word``: its image AUROC less the default's, with the paired interval of the placements' means over
-        seeds. ``suspects``: how many training parts each seed left out. ``parts``: how many were tested on.
+        ``by_seed`` (image AUROC), whether it was ``trained`` anew and is the ``same`` as the default part by
+        part, and ``difference``, ``low``, ``high`` and ``word``: its image AUROC less the default's, with the
+        paired interval of the placements' means over seeds. ``suspects``: how many training parts each seed
+        left out. ``parts``: how many were tested on.
 
     Raises:
         BenchmarkError: No seed, or a test part that cannot be read.
@@ -225,6 +226,8 @@ def _row(
         "image_auroc": fmean(runs),
         "by_defect": {kind: fmean(k[kind] for k in kinds) for kind in kinds[0]},
         "by_seed": runs,
+        # As where nobody was suspected, or kinds explain nothing: an interval would mislead.
+        "same": all(np.array_equal(a, b) for a, b in zip(strangeness, default, strict=True)),
         "difference": paired.difference,
         "low": paired.low,
         "high": paired.high,
@@ -258,8 +261,8 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
             cells = [product, r["title"], str(len(r["by_seed"])), f"{100 * r['image_auroc']:.2f}"]
             if name == DEFAULT:
                 cells += ["", "", ""]
-            elif name == "keep_suspects" and not any(stored["suspects"]):
-                cells += ["0.00", "no part is suspected", "the same"]
+            elif r["same"]:
+                cells += ["0.00", "", "the same"]
             else:
                 points, low, high = (f"{100 * r[k]:+.2f}" for k in ("difference", "low", "high"))
                 cells += [points, f"{low} to {high}", r["word"]]

@@ -180,7 +180,11 @@ def section(stored: Mapping[str, Any], single: Mapping[str, Mapping[str, Any]]) 
         ids = {run["seed"]: run["model_id"] for run in single.get(name, {}).get("by_seed", [])}
         same = [ids.get(run["seed"]) == run["by_product"][name]["model_id"] for run in runs]
         cells = [name, str(len(runs)), *(_percent(np.mean([e[k] for e in each])) for k in ("told", "found"))]
-        cells += [f"{_points(paired.difference)} ({_points(paired.low)} to {_points(paired.high)})"]
+        if every[0] == every[1]:
+            # The two judge alike, and an interval of what cannot differ would mislead.
+            cells += ["none: every part is found"]
+        else:
+            cells += [f"{_points(paired.difference)} ({_points(paired.low)} to {_points(paired.high)})"]
         cells += [_met(100 * paired.difference >= -MOST_LOST), _rate(*good), _rate(*every)]
         cells += [_met(every[0] >= LEAST_IDENTIFIED * every[1])]
         cells += [f"{sum(same)} of {len(same)}" if ids else "not measured alone"]
