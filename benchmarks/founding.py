@@ -26,6 +26,7 @@ import torch
 from differnet.detection import DifferNet, DifferNetSettings, Method, PooledGaussian
 from differnet.evaluation.intervals import auroc_standard_error
 from differnet.evaluation.methods import METHODS, run_method_benchmark
+from differnet.evaluation.per_part import figures_json
 from differnet.images.layouts import read_layout
 from differnet.images.synthetic import make_sample_product
 
@@ -107,7 +108,7 @@ def main() -> None:
             for name in chosen.methods or METHODS:
                 print(f"{product}: {name}", file=sys.stderr, flush=True)
                 stored = json.loads(path.read_text("utf-8")) if path.exists() else {}
-                text = json.dumps({**stored, name: measure(product, name, folder)}, indent=1, allow_nan=False)
+                text = figures_json({**stored, name: measure(product, name, folder)})
                 path.write_text(text + "\n", encoding="utf-8")
     print("\n".join(table()))
 

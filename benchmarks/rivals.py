@@ -44,8 +44,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from differnet.detection import DetectorSettings
-from differnet.evaluation.intervals import auroc_standard_error
+from differnet.evaluation.intervals import auroc_difference, auroc_standard_error
 from differnet.evaluation.metrics import MetricError, PixelCurves, by_kind, image_auroc
+from differnet.evaluation.per_part import by_part, figures_json, stacked
 from differnet.features import Backbone, Preprocessing, find_weights, prepare_batch
 from differnet.features.backbone import STRIDES, BackboneError
 from differnet.images.layouts import GOOD, Dataset, Part, read_layout
@@ -479,7 +480,8 @@ def measure(dataset: Dataset, names: Sequence[str], seeds: int, size: int | None
 
     Returns:
         A method's name to ``image_auroc``, ``pixel_auroc`` and ``aupro`` (means over seeds, ``None`` without
-        masks or map), ``by_defect``, ``by_seed``, ``seconds``, ``configuration``.
+        masks or map), ``by_defect``, ``by_seed`` (each part's strangeness under ``scores``), ``seconds``,
+        ``configuration``.
 
     Raises:
         MetricError: The test parts lack good or defective ones; said before anything is extracted.
@@ -513,7 +515,8 @@ def measure(dataset: Dataset, names: Sequence[str], seeds: int, size: int | None
         runs = []
         for seed in range(seeds if method.random else 1):
             print(f"  {name}, seed {seed}", file=sys.stderr, flush=True)
-            runs.append({"seed": seed, **_run(method.build(preprocessing.size, seed), train, test, parts)})
+            rival = method.build(preprocessing.size, seed)
+            runs.append({"seed": seed, **_run(rival, train, test, parts, dataset.root)})
         found[name] = {
             "title": method.title,
             "random": method.random,
@@ -545,7 +548,9 @@ def extract(paths: Sequence[Path], backbone: Backbone, preprocessing: Preprocess
 
 
 @torch.inference_mode()
-def _run(rival: Rival, train: Extracted, test: Extracted, parts: Sequence[Part]) -> dict[str, Any]:
+def _run(
+    rival: Rival, train: Extracted, test: Extracted, parts: Sequence[Part], root: Path
+) -> dict[str, Any]:
     started = time.perf_counter()
     rival.fit(train.maps)
     fitting = time.perf_counter() - started
@@ -575,6 +580,7 @@ def _run(rival: Rival, train: Extracted, test: Extracted, parts: Sequence[Part])
         "by_defect": by_kind(strangeness, labels),
         "parts": {"good": labels.count(GOOD), "defective": len(labels) - labels.count(GOOD)},
         "facts": rival.facts(),
+        "scores": by_part(parts, root, {"total": strangeness.tolist()}),
         "seconds": {
             "features": train.seconds,
             "fit": fitting,
@@ -707,6 +713,43 @@ def by_defect_table(
     return lines
 
 
+def differences_table(
+    results: Mapping[str, Mapping[str, Any]], own: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Write differnet's image AUROC less each method's on the same parts, a row a product and method.
+
+    Placements are averaged over the runs of either side, see `auroc_difference`. A method that keeps no
+    strangeness by part, or that of other parts, is left out.
+
+    Args:
+        results: As `read_results` gives them.
+        own: As for `table`.
+
+    Returns:
+        Lines, without headings; none where nothing can be compared.
+    """
+    rows: list[str] = []
+    for product, methods in results.items():
+        for r in methods.values():
+            try:
+                first, defective, parts = stacked(own[product]["by_seed"] if product in own else ())
+                second, _, _ = stacked(r["by_seed"], parts)
+            except MetricError:
+                continue
+            found = auroc_difference(first, second, defective)
+            bounds = [f"{100 * v:+.2f}" for v in (found.difference, found.low, found.high)]
+            cells = [product, _title(r), f"{len(first)}, {len(second)}", bounds[0]]
+            cells += [f"{bounds[1]} to {bounds[2]}", found.word]
+            rows.append("| " + " | ".join(cells) + " |")
+    if not rows:
+        return []
+    return [
+        "| product | differnet less | runs of each | points | 95 % interval | differnet is |",
+        "|---|---|---|---|---|---|",
+        *rows,
+    ]
+
+
 def _row(product: str, title: str, seeds: str, r: Mapping[str, Any], fit: float, each: float) -> str:
     auroc = [s["image_auroc"] for s in r["by_seed"]]
     parts = r["by_seed"][0]["parts"]
@@ -718,7 +761,7 @@ def _row(product: str, title: str, seeds: str, r: Mapping[str, Any], fit: float,
 
 
 def _title(r: Mapping[str, Any]) -> str:
-    facts = r["by_seed"][0]["facts"]
+    facts = r["by_seed"][0].get("facts", {})
     # Rounding a count to a whole vector moves the share by less than this.
     if facts.get("share", 0.0) >= 0.99 * facts.get("share_asked", 0.0):
         return str(r["title"])
@@ -756,8 +799,7 @@ def main() -> None:
             measured = measure(read_layout(folder), chosen.methods or list(METHODS), chosen.seeds)
             path = REPORTS / f"rivals-{name}.json"
             stored = json.loads(path.read_text("utf-8")) if path.exists() else {}
-            text = json.dumps({**stored, **measured}, indent=1, allow_nan=False)
-            path.write_text(text + "\n", encoding="utf-8")
+            path.write_text(figures_json({**stored, **measured}) + "\n", encoding="utf-8")
     results = read_results()
     print("\n".join([*table(results), "", *by_defect_table(results)]))
 

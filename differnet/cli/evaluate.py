@@ -62,11 +62,13 @@ def evaluate(
     dataset = choose_product(read_layout(folder, layout), product)
     detector = load_model(model, device)
     from differnet.evaluation.benchmark import evaluate_detector
+    from differnet.evaluation.per_part import without_parts
 
     with shown.steps() as steps:
         figures = evaluate_detector(detector, dataset, progress=steps)
     if as_json:
-        shown.write_json(figures)
+        # Of each part `differnet inspect` writes a record.
+        shown.write_json(without_parts(figures))
     else:
         show_figures(shown, figures)
 
@@ -147,6 +149,7 @@ def benchmark(
     with shown.waiting("loading torch"):
         from differnet.evaluation import benchmark as own
         from differnet.evaluation import methods as named
+        from differnet.evaluation.per_part import without_parts
 
     if method is Measured.DETECTOR:
         from differnet.detection import DetectorSettings
@@ -176,7 +179,7 @@ def benchmark(
     with steps:
         figures = each(steps, note_product) if several else one(steps)
     if as_json:
-        shown.write_json(figures)
+        shown.write_json(without_parts(figures))
         return
     if several:
         show_products(shown, figures)

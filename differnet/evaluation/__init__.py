@@ -1,8 +1,10 @@
 """How well strangeness tells defects from good parts, and how sure that is: arrays in, numbers out."""
 
 from differnet.evaluation.intervals import (
+    AurocDifference,
     AurocInterval,
     Rate,
+    auroc_difference,
     auroc_interval,
     auroc_standard_error,
     largest_rate,
@@ -22,11 +24,13 @@ from differnet.evaluation.metrics import (
 )
 
 __all__ = [
+    "AurocDifference",
     "AurocInterval",
     "MetricError",
     "PixelCurves",
     "Rate",
     "aupr",
+    "auroc_difference",
     "auroc_interval",
     "auroc_standard_error",
     "by_kind",

@@ -17,12 +17,14 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from differnet.detection import DetectorSettings
 from differnet.detection.detector import Detector, Progress
 from differnet.detection.method import MethodSettings
 from differnet.evaluation.intervals import auroc_interval, proportion_interval
 from differnet.evaluation.metrics import MetricError, PixelCurves, aupr, by_kind, fpr_at_tpr, image_auroc
+from differnet.evaluation.per_part import by_part
 from differnet.images.layouts import GOOD, Dataset, Part
 from differnet.images.reading import read_masks
 from differnet.records import DiffernetError, Inspection, Verdict
@@ -86,6 +88,7 @@ def run_benchmark(
     seeds: int,
     progress: Progress | None = None,
     trial: Trial | None = None,
+    trained: Callable[[int, Detector], None] | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate once for each seed.
 
@@ -95,10 +98,11 @@ def run_benchmark(
         seeds: How many runs.
         progress: Called with (stage, done, total).
         trial: Fewer, or spoilt, training parts.
+        trained: Called with each seed and its detector, once it is calibrated.
 
     Returns:
         ``image_auroc``, ``pixel_auroc``, ``aupro`` (means over seeds, ``None`` without masks),
-        ``by_defect``, ``by_seed``, ``seconds`` by stage (means), ``configuration``.
+        ``by_defect``, ``by_seed`` (see `evaluate_detector`), ``seconds`` by stage (means), ``configuration``.
 
     Raises:
         BenchmarkError: No seed, fewer parts than the trial asks for, or several products: one model of all
@@ -119,6 +123,8 @@ def run_benchmark(
         detector = Detector(replace(settings, seed=seed))
         train, left = trial.draw(dataset, seed)
         detector.fit(train, numbered(progress, seed, seeds)).calibrate()
+        if trained is not None:
+            trained(seed, detector)
         measured = evaluate_detector(detector, left, numbered(progress, seed, seeds), pooled=True)
         seconds = {**detector.seconds, **measured.pop("seconds")}
         seconds["total"] = sum(seconds.values())
@@ -247,7 +253,10 @@ def evaluate_detector(
 
     Returns:
         Image and pixel metrics, rates of both errors with their intervals, the AUROC of each evidence alone
-        (full log-density and z-only statistic beside each other), seconds.
+        (full log-density and z-only statistic beside each other), seconds; under ``scores`` each part's
+        ``label``, strangeness (``total``), typicality in nats of the ``whole`` and of the patches
+        (``local``), the p-value of each (``p_whole``, ``p_local``) and, of a part with a mask,
+        ``defect_pixels`` and the largest heat there (``heat_at_defect``) and anywhere (``heat``).
 
     Raises:
         MetricError: The test parts lack good or defective ones.
@@ -257,15 +266,19 @@ def evaluate_detector(
     defective = np.array([label != GOOD for label in labels])
     curves = PixelCurves() if any(p.mask_paths for p in parts) else None
     inspections: list[Inspection] = []
+    located: list[dict[str, float]] = []
     started = time.perf_counter()
     looking = 0.0
     for part, inspection in zip(parts, detector.inspect_many([p.path for p in parts], progress), strict=True):
         before = time.perf_counter()
+        located.append({})
         if curves is not None and inspection.heat_map is not None:
             height, width = inspection.heat_map.shape
             # A defective part without a mask says nothing of its pixels.
             if part.mask_paths or part.label == GOOD:
-                curves.add(inspection.heat_map, read_masks(part.mask_paths, (height, width)))
+                mask = read_masks(part.mask_paths, (height, width))
+                curves.add(inspection.heat_map, mask)
+                located[-1] = _located(inspection.heat_map, mask)
         inspections.append(replace(inspection, heat_map=None))
         looking += time.perf_counter() - before
     inspecting = time.perf_counter() - started - looking
@@ -293,6 +306,21 @@ def evaluate_detector(
     if not pooled:
         interval = auroc_interval(strangeness, defective)
         measured["image_auroc_interval"] = [interval.low, interval.high]
+    records = [i.record for i in inspections]
+    kept = by_part(
+        parts,
+        dataset.root,
+        {
+            "total": [r.strangeness for r in records],
+            "whole": [r.typicality_global for r in records],
+            "local": [r.typicality_local for r in records],
+            "p_whole": [r.p_value_global for r in records],
+            "p_local": [r.p_value_local for r in records],
+        },
+    )
+    measured["scores"] = {
+        name: one | of_pixels for (name, one), of_pixels in zip(kept.items(), located, strict=True)
+    }
     measured["seconds"] = {"inspection": inspecting, "metrics": looking + time.perf_counter() - before}
     return measured
 
@@ -324,6 +352,16 @@ def labelled_test_parts(dataset: Dataset) -> Sequence[Part]:
             remedy="Evaluate on a folder that holds both; inspect works without labels.",
         )
     return parts
+
+
+def _located(heat_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> dict[str, float]:
+    if not mask.any():
+        return {}
+    return {
+        "defect_pixels": int(mask.sum()),
+        "heat_at_defect": round(float(heat_map[mask].max()), 2),
+        "heat": round(float(heat_map.max()), 2),
+    }
 
 
 def _ranked(inspection: Inspection) -> float:

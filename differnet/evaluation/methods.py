@@ -25,6 +25,7 @@ from differnet.evaluation.benchmark import (
     running_commit,
 )
 from differnet.evaluation.metrics import PixelCurves, aupr, by_kind, fpr_at_tpr, image_auroc
+from differnet.evaluation.per_part import by_part
 from differnet.images.layouts import GOOD, Dataset
 from differnet.images.reading import ImageError, ReadingRule, read_image, read_masks
 from differnet.records import Picture
@@ -174,7 +175,7 @@ def evaluate_method(method: Method, dataset: Dataset, progress: Progress | None 
 
     Returns:
         Image and pixel metrics, the AUROC of the z-only statistic and of the full nll beside each other,
-        counts of parts, seconds.
+        counts of parts, seconds; under ``scores`` each part's ``label`` and strangeness (``total``).
 
     Raises:
         MetricError: The test parts lack good or defective ones.
@@ -219,6 +220,7 @@ def evaluate_method(method: Method, dataset: Dataset, progress: Progress | None 
             "nll": image_auroc([j.nll for j in judged], defective),
         },
         "parts": {"good": int((~defective).sum()), "defective": int(defective.sum())},
+        "scores": by_part(parts, dataset.root, {"total": strangeness.tolist()}),
         "seconds": {"inspection": inspecting, "metrics": looking + time.perf_counter() - before},
     }
 

@@ -21,7 +21,8 @@ from scipy.spatial.distance import cdist, mahalanobis
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
-from differnet.evaluation.metrics import MetricError
+from differnet.evaluation.metrics import MetricError, image_auroc
+from differnet.evaluation.per_part import stacked
 from differnet.images.layouts import Dataset, read_layout
 from differnet.images.synthetic import make_sample_product
 
@@ -251,6 +252,9 @@ def test_every_method_is_measured(product: Dataset, tmp_path: Path, monkeypatch:
         assert len(r["by_seed"]) == (2 if rivals.METHODS[name].random else 1)
         assert r["by_seed"][0]["parts"] == {"good": 4, "defective": 7}
         assert sorted(r["by_defect"]) == list(product.kinds)
+        strangeness, defective, names = stacked(r["by_seed"])
+        assert {name.split("/")[1] for name in names} == {"good", *product.kinds}
+        assert image_auroc(strangeness[0], defective) == pytest.approx(r["by_seed"][0]["image_auroc"])
         # Of one defect a kind the mean over kinds is the figure over all.
         assert np.mean(list(r["by_defect"].values())) == pytest.approx(r["image_auroc"])
         assert (r["pixel_auroc"] is None) == (name == "gaussian_whole")
@@ -288,6 +292,33 @@ def test_own_figures_lead_each_product() -> None:
     assert lines[3].startswith("| few | PatchCore 10 % (cut to 1.2 %) | 1 | 99.00 |")
     assert lines[3].endswith("| none | none | 12 | 150 |")
     assert rivals.by_defect_table(results, own)[2:] == ["| few | crack | 98.00 | 98.00 |"]
+
+
+def test_differences_are_paired_by_part() -> None:
+    def run(values: Sequence[float], names: str = "abcdef") -> dict[str, Any]:
+        pairs = zip(names, values, strict=True)
+        return {"scores": {n: {"label": "good" if n in "abc" else "dent", "total": v} for n, v in pairs}}
+
+    own = {"few": {"by_seed": [run([1, 2, 3, 4, 5, 6]), run([1, 2, 4, 3, 5, 6])]}}
+    shared = {"title": "PaDiM", "random": False}
+    results = {
+        "few": {
+            # The same parts in another order.
+            "padim_all": {**shared, "by_seed": [run([6, 5, 4, 1, 2, 3], "fedabc")]},
+            "padim_100": {**shared, "title": "blind", "by_seed": [run([1, 1, 1, 1, 1, 1])]},
+            "patchcore_1": {**shared, "by_seed": [run([1, 2, 3, 4, 5, 6], "abcdeg")]},
+            "patchcore_10": {**shared, "by_seed": [{}]},
+        },
+        "other": {"padim_all": {**shared, "by_seed": [run([1, 2, 3, 4, 5, 6])]}},
+    }
+    lines = rivals.differences_table(results, own)
+    assert len(lines) == 4
+    # One of nine pairs the wrong way in one run of two.
+    assert lines[2].startswith("| few | PaDiM | 2, 1 | -5.56 | ")
+    assert lines[2].endswith(" | tie |")
+    assert lines[3].startswith("| few | blind | 2, 1 | +44.44 | ")
+    assert lines[3].endswith(" | above |")
+    assert rivals.differences_table({"other": results["other"]}, own) == []
 
 
 def test_a_product_without_defects_is_refused_before_work(product: Dataset) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from differnet.detection import DensitySettings, Detector, DetectorSettings
-from differnet.evaluation import MetricError
+from differnet.evaluation import MetricError, image_auroc
 from differnet.evaluation.benchmark import (
     BenchmarkError,
     Trial,
@@ -20,6 +20,7 @@ from differnet.evaluation.benchmark import (
     run_benchmark,
     run_benchmark_by_product,
 )
+from differnet.evaluation.per_part import stacked
 from differnet.images.layouts import Dataset, Part, read_layout
 from differnet.images.reading import read_mask, write_png
 from differnet.images.synthetic import render_part
@@ -92,6 +93,24 @@ def test_rates_count_parts(measured: dict[str, Any]) -> None:
             assert rate["of"] == 4
             assert 0 <= rate["low"] <= rate["rate"] <= rate["high"] <= 1
         assert set(run["couplings_kept"]) == {"whole", "patches", "of"}
+
+
+def test_each_part_keeps_its_figures(measured: dict[str, Any]) -> None:
+    for run in measured["by_seed"]:
+        kept = run["scores"]
+        assert set(kept) == {f"test/good/{seed}.png" for seed in range(100, 104)} | {
+            f"test/{kind}/{seed}.png" for kind in KINDS for seed in (200, 201)
+        }
+        figures, defective, _ = stacked([run])
+        # Rounded to 4 decimals: no two of eight parts come as near.
+        assert image_auroc(figures[0], defective) == run["image_auroc"]
+        for name, one in kept.items():
+            assert name.split("/")[1] == one["label"]
+            assert {"total", "whole", "local", "p_whole", "p_local"} <= set(one)
+            assert ("defect_pixels" in one) == (one["label"] in KINDS)
+            if "defect_pixels" in one:
+                assert one["defect_pixels"] > 0
+                assert one["heat_at_defect"] <= one["heat"]
 
 
 def test_seconds_are_by_stage(measured: dict[str, Any]) -> None:
@@ -176,6 +195,14 @@ def test_several_masks_of_a_picture_count_as_their_union(product: Path, tmp_path
     whole = evaluate_detector(detector, dataset)
     assert figures(2) == [whole["pixel_auroc"], whole["aupro"]]
     assert figures(1) != figures(2)
+
+
+def test_each_detector_is_handed_over(product: Path, measured: dict[str, Any]) -> None:
+    seen: dict[int, str] = {}
+    run_benchmark(
+        read_layout(product, "mvtec"), SETTINGS, 2, trained=lambda seed, d: seen.update({seed: d.model_id})
+    )
+    assert seen == {run["seed"]: run["model_id"] for run in measured["by_seed"]}
 
 
 def test_progress_names_the_seed(product: Path) -> None:

@@ -13,6 +13,7 @@ from scipy import stats
 
 from differnet.evaluation import intervals
 from differnet.evaluation.intervals import (
+    auroc_difference,
     auroc_interval,
     auroc_standard_error,
     largest_rate,
@@ -194,6 +195,104 @@ def test_unknown_settings_of_an_interval_are_refused() -> None:
         auroc_interval(values, truth, confidence=95)
     with pytest.raises(MetricError, match="NaN"):
         auroc_interval([np.nan, 1.0], [0, 1])
+
+
+def judged_twice(seed: int, defects: int, good: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Strangeness by two methods that find the same parts hard; the second sees defects less well."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat([True, False], [defects, good])
+    shared = rng.normal(size=truth.size)
+    first, second = (shared + shift * truth + 0.7 * rng.normal(size=truth.size) for shift in (2.0, 1.5))
+    return first, second, truth
+
+
+def test_a_difference_is_that_of_the_two_aurocs() -> None:
+    first, second, truth = judged_twice(0, 40, 25)
+    found = auroc_difference(first, second, truth)
+    assert found.difference == pytest.approx(image_auroc(first, truth) - image_auroc(second, truth))
+    turned = auroc_difference(second, first, truth)
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+    assert found.low < found.difference < found.high
+    wider = auroc_difference(first, second, truth, confidence=0.99)
+    assert wider.low < found.low < found.high < wider.high
+
+
+def test_ties_and_infinite_strangeness_count_as_in_the_auroc() -> None:
+    truth = np.array([1, 1, 1, 0, 0, 0], dtype=bool)
+    first, second = [2.0, np.inf, 1.0, 1.0, 0.0, 2.0], [np.inf, np.inf, 0.0, 1.0, np.inf, 1.0]
+    found = auroc_difference(first, second, truth)
+    assert found.difference == pytest.approx(image_auroc(first, truth) - image_auroc(second, truth))
+
+
+def test_the_paired_error_is_that_of_the_bootstrap_and_smaller_than_that_of_strangers() -> None:
+    first, second, truth = judged_twice(1, 120, 80)
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(1000):
+        picked = np.concatenate([rng.integers(120, size=120), 120 + rng.integers(80, size=80)])
+        drawn.append(image_auroc(first[picked], truth) - image_auroc(second[picked], truth))
+    found = auroc_difference(first, second, truth)
+    # 1,000 draws give a standard deviation to 2.2 %; four times that.
+    assert found.standard_error == pytest.approx(np.std(drawn), rel=0.09)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.005)
+    a, b = (auroc_standard_error(image_auroc(s, truth), 120, 80) for s in (first, second))
+    assert found.standard_error < 0.8 * np.hypot(a, b)
+
+
+def test_against_one_that_sees_nothing_the_error_is_that_of_hanley_and_mcneil() -> None:
+    # A method that gives every part the same figure has an AUROC of 1/2 and no variance of its own.
+    rng = np.random.default_rng(0)
+    values = np.concatenate([9 * rng.exponential(size=600), rng.exponential(size=400)])
+    truth = np.repeat([True, False], [600, 400])
+    found = auroc_difference(values, np.zeros(1000), truth)
+    auroc = image_auroc(values, truth)
+    assert found.difference == pytest.approx(auroc - 0.5)
+    # Their law is that of exponential strangeness; a thousand parts give a variance to some percent.
+    assert found.standard_error == pytest.approx(auroc_standard_error(auroc, 600, 400), rel=0.08)
+
+
+def test_paired_intervals_cover_the_true_difference_about_as_often_as_promised() -> None:
+    spread = np.sqrt(2 * (1 + 0.7**2))
+    true = float(stats.norm.cdf(2.0 / spread) - stats.norm.cdf(1.5 / spread))
+    found = [auroc_difference(*judged_twice(seed, 40, 30)) for seed in range(400)]
+    covered = np.mean([f.low <= true <= f.high for f in found])
+    # 0.95, give or take four standard errors of 400 draws.
+    assert 0.90 <= covered <= 0.99
+
+
+def test_runs_of_a_method_count_as_their_mean() -> None:
+    first, second, truth = judged_twice(2, 30, 30)
+    again = judged_twice(3, 30, 30)[0]
+    found = auroc_difference(np.stack([first, again]), second, truth)
+    mean = (image_auroc(first, truth) + image_auroc(again, truth)) / 2
+    assert found.difference == pytest.approx(mean - image_auroc(second, truth))
+    assert auroc_difference([first, first], [second], truth) == auroc_difference(first, second, truth)
+
+
+def test_methods_that_do_not_differ_anywhere_are_tied_and_not_for_certain() -> None:
+    values, truth = np.arange(12.0), np.repeat([False, True], [4, 8])
+    found = auroc_difference(values, values**2, truth)
+    assert (found.difference, found.standard_error, found.word) == (0.0, 0.0, "tie")
+    assert (1 - found.high) ** 4 == pytest.approx(0.025)
+    assert found.low == -found.high
+
+
+@pytest.mark.parametrize(("shift", "word"), [(3.0, "above"), (0.0, "tie"), (-3.0, "below")])
+def test_a_difference_has_a_word(shift: float, word: str) -> None:
+    first, _, truth = judged_twice(4, 60, 60)
+    assert auroc_difference(first + shift * truth, first, truth).word == word
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    values, truth = np.arange(4.0), np.array([True, False, False, False])
+    with pytest.raises(MetricError, match="two defects"):
+        auroc_difference(values, values, truth)
+    with pytest.raises(MetricError, match="confidence"):
+        auroc_difference(values, values, [1, 1, 0, 0], confidence=95)
+    with pytest.raises(MetricError):
+        auroc_difference(values, values[:3], [1, 1, 0, 0])
+    with pytest.raises(MetricError, match="NaN"):
+        auroc_difference(values, [np.nan, 1, 2, 3], [1, 1, 0, 0])
 
 
 def test_uniform_p_values_look_uniform_and_others_do_not() -> None:

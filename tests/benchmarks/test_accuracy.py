@@ -1,0 +1,61 @@
+"""The report is written from whatever files of figures lie beside it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from differnet.detection import DensitySettings, DetectorSettings
+
+SMALL = DetectorSettings(
+    image_size=64, folds=2, device="cpu", density=DensitySettings(steps=10, couplings=0, hidden=8)
+)
+
+
+@pytest.fixture
+def accuracy(
+    program: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ModuleType:
+    """The program, with an empty folder of reports."""
+    found = program("accuracy")
+    monkeypatch.setattr(found, "REPORTS", tmp_path)
+    monkeypatch.setattr(found, "PICTURE", tmp_path / "accuracy" / "failures.png")
+    monkeypatch.setattr(found, "read_results", lambda: {})
+    return found
+
+
+def test_stored_figures_make_the_report_they_made(
+    program: Callable[[str], ModuleType], accuracy: ModuleType, tmp_path: Path
+) -> None:
+    stored = Path(__file__).parents[2] / "reports"
+    for path in stored.glob("*-sample.json"):
+        shutil.copy(path, tmp_path)
+    text = accuracy.tables()
+    assert text.startswith("# Accuracy\n")
+    assert "| sample | 3 | **" in text
+    assert max(len(line) for line in text.splitlines() if not line.startswith(("|", "*"))) <= 110
+
+
+def test_a_measured_product_has_its_failures_and_its_ablation(
+    accuracy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def small(folder: Path) -> Path:
+        made: Path = make(folder, train=12, good_test=4, per_defect=1, per_wrong=0)
+        return made
+
+    make = accuracy.make_sample_product
+    monkeypatch.setattr(accuracy, "make_sample_product", small)
+    monkeypatch.setattr(accuracy, "DetectorSettings", lambda: SMALL)
+    words = ["accuracy.py", "--only", "sample", "--ablation", "sample", "--seeds", "1"]
+    monkeypatch.setattr("sys.argv", words)
+    accuracy.main()
+    text = (tmp_path / "accuracy.md").read_text("utf-8")
+    assert "## What goes wrong" in text
+    assert "](accuracy/failures.png)" in text
+    assert "| sample | as it is by default | 1 | " in text
+    assert "* ablation of sample: commit " in text
+    assert (tmp_path / "accuracy" / "failures.png").exists()
