@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from differnet.calibration import Expectation, Kernel, surprise
+from differnet.calibration import Kernel
 from differnet.detection import DetectorSettings
 from differnet.detection.detector import Detector
 from differnet.detection.ensemble import RawEvidence
@@ -100,19 +100,8 @@ def surprises(evidence: Evidence) -> list[Figures]:
     Returns:
         ``(parts,)`` surprises each, see `differnet.calibration.surprise`.
     """
-    known, test = evidence.judge().calibration, evidence.test
-    zooms = known.whole.shape[1]
-    columns = [*zip(known.whole.T, test.whole.T, strict=True), *zip(known.local.T, test.local.T, strict=True)]
-    found: list[Figures] = []
-    for index, (good, asked) in enumerate(columns):
-        length, signal = (float(v) for v in known.kernels[index])
-        if not signal or index < zooms:
-            plain = Expectation.fit(good, known.kinds[:, :0], Kernel(1.0, 0.0))
-            found.append(surprise(plain.surplus(asked, test.kinds[:, :0])))
-        if signal:
-            kind = Expectation.fit(good, known.kinds, Kernel(length, signal))
-            found.append(surprise(kind.surplus(asked, test.kinds)))
-    return found
+    found = evidence.judge().calibration.usual.surprises(evidence.test)
+    return [*(s for of_zoom in found.whole for s in of_zoom), *found.local]
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def drawn(parts: int, seed: int, *, spoilt: int = 0) -> RawEvidence:
     local = usual + 0.1 * rng.normal(size=(parts, 1))
     nll = 50 * usual
     maps = rng.normal(size=(parts, 4, 4)).astype(np.float32)
-    return RawEvidence(usual, local, np.exp(usual), nll[:, 0], 50 * local, kinds, (maps,))
+    return RawEvidence(usual, local, np.exp(usual), nll[:, 0], 50 * local, kinds, (maps,), (maps,))
 
 
 @pytest.fixture
