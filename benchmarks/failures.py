@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -88,14 +89,15 @@ def worst(
     found: list[Failure] = []
     # Of a good part the order is turned round.
     for kind, sign, most in ((True, 1, missed), (False, -1, false_alarms)):
-        some: list[Failure] = []
+        some: list[tuple[float, float, Failure]] = []
         for index in np.flatnonzero(defective == kind):
             own, others = sign * figures[:, index, None], sign * figures[:, defective != kind]
             outranked = float(((others > own) + 0.5 * (others == own)).mean())
             if outranked > 0:
-                some.append(_failure(names[index], [run[names[index]] for run in kept], outranked, sizes))
-        some.sort(key=lambda failure: (-failure.outranked, failure.name))
-        found += some[:most]
+                failure = _failure(names[index], [run[names[index]] for run in kept], outranked, sizes)
+                some.append((-outranked, sign * failure.strangeness, failure))
+        some.sort(key=itemgetter(0, 1))
+        found += [failure for _, _, failure in some[:most]]
     return found
 
 
