@@ -253,9 +253,9 @@ def tables() -> str:
                 f"![Failures of the sample product, numbered as in the table]({address})",
                 "",
                 *_paragraph(
-                    """The sample product's, numbered as above: picture, heat map over it (colour begins
-                    above the median hottest place of good parts, white outlines are the regions found), and a
-                    red line around the true region. The heat maps are those of seed 0."""
+                    """The sample product's, numbered as above: picture, heat map, and a red line around the
+                    true region. Heat maps are those of seed 0, in one scale of colours from the mean of good
+                    patches to the hottest place shown."""
                 ),
             ]
     lines += ["", "## Published anchors on MTD, image AUROC", ""]

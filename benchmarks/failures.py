@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,7 +23,7 @@ from differnet.detection.detector import Detector
 from differnet.evaluation.per_part import part_names, stacked
 from differnet.images.layouts import GOOD, Dataset
 from differnet.images.reading import read_image, read_masks
-from differnet.reporting.figures import heat_overlay
+from differnet.reporting.figures import heat_picture
 
 Pixels = NDArray[np.uint8]
 
@@ -35,7 +36,7 @@ QUARTER = 0.25
 # Hotter than this share of the picture's hottest place is as hot.
 AS_HOT = 0.9
 LARGEST_FILE = 200_000
-_EDGE, _LABEL, _GAP = 128, 14, 4
+_EDGE, _LABEL, _GAP = 152, 14, 4
 _RED = (255, 60, 40)
 
 
@@ -88,14 +89,15 @@ def worst(
     found: list[Failure] = []
     # Of a good part the order is turned round.
     for kind, sign, most in ((True, 1, missed), (False, -1, false_alarms)):
-        some: list[Failure] = []
+        some: list[tuple[float, float, Failure]] = []
         for index in np.flatnonzero(defective == kind):
             own, others = sign * figures[:, index, None], sign * figures[:, defective != kind]
             outranked = float(((others > own) + 0.5 * (others == own)).mean())
             if outranked > 0:
-                some.append(_failure(names[index], [run[names[index]] for run in kept], outranked, sizes))
-        some.sort(key=lambda failure: (-failure.outranked, failure.name))
-        found += some[:most]
+                failure = _failure(names[index], [run[names[index]] for run in kept], outranked, sizes)
+                some.append((-outranked, sign * failure.strangeness, failure))
+        some.sort(key=itemgetter(0, 1))
+        found += [failure for _, _, failure in some[:most]]
     return found
 
 
@@ -176,7 +178,9 @@ def table(failures: Mapping[str, Sequence[Failure]]) -> list[str]:
 
 
 def picture(failures: Sequence[Failure], dataset: Dataset, detector: Detector) -> bytes:
-    """Draw each failure: the picture, the heat map over it, and the true region.
+    """Draw each failure: the picture, its heat map, and the true region.
+
+    One scale of colours serves all heat maps: from the mean of good patches to the hottest place shown.
 
     Args:
         failures: Of this dataset, at least one.
@@ -189,16 +193,13 @@ def picture(failures: Sequence[Failure], dataset: Dataset, detector: Detector) -
     parts = dict(zip(part_names(dataset.parts, dataset.root), dataset.parts, strict=True))
     chosen = [parts[f.name] for f in failures]
     inspections = list(detector.inspect_many([p.path for p in chosen]))
-    usual = 0.0 if detector.calibration_ is None else float(np.median(detector.calibration_.peaks))
-    hottest = max(float(i.heat_map.max()) for i in inspections if i.heat_map is not None)
+    maps = [np.zeros((1, 1), np.float32) if i.heat_map is None else i.heat_map for i in inspections]
+    scale = (0.0, max(float(heat.max()) for heat in maps))
     cells: list[Pixels] = []
-    for number, (failure, part, inspection) in enumerate(
-        zip(failures, chosen, inspections, strict=True), start=1
-    ):
+    for number, (failure, part, heat) in enumerate(zip(failures, chosen, maps, strict=True), start=1):
         pixels = np.asarray(read_image(part.path).pixels, dtype=np.uint8)
         mask = read_masks(part.mask_paths, pixels.shape[:2])
-        heat = heat_overlay(pixels, inspection.heat_map, (usual, max(hottest, usual + 1)), inspection.record)
-        cells.append(_row(f"{number}  {failure.label}", pixels, heat, mask))
+        cells.append(_row(f"{number}  {failure.label}", pixels, heat_picture(heat, scale), mask))
     # Two beside each other: eight under one another would be a narrow tower.
     cells += [np.full_like(cells[0], 255)] * (len(cells) % 2)
     sheet = np.vstack([np.hstack(cells[i : i + 2]) for i in range(0, len(cells), 2)])
@@ -232,9 +233,11 @@ def _small_png(sheet: Pixels) -> bytes:
     red = (sheet == np.array(_RED)).all(-1)
     written = b""
     for colours in (128, 64, 32, 16):
-        reduced = Image.fromarray(sheet).quantize(colours, dither=Image.Dither.NONE)
+        # The most common colours would leave few to the hottest places, which are rare.
+        reduced = Image.fromarray(sheet).quantize(
+            colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+        )
         palette = [*(reduced.getpalette() or [])[: 3 * colours], *_RED]
-        # Few pixels are red, and a palette made of what is common would lose them.
         places = np.where(red, len(palette) // 3 - 1, np.asarray(reduced)).astype(np.uint8)
         drawn = Image.fromarray(places, "P")
         drawn.putpalette(palette)

@@ -46,6 +46,9 @@ def test_the_worst_are_those_that_most_others_outrank(failures: ModuleType) -> N
     assert [f.outranked for f in found[3:]] == [5 / 8, 3 / 8, 0.5 / 8]
     assert found[1].strangeness == 6.0
     assert len(failures.worst([run([1, 2, 3, 9], [8, 2.5, 2, 12])], missed=1, false_alarms=1)) == 2
+    # Of equal rank, the less strange defect and the stranger good part are the worse.
+    alike = failures.worst([run([1, 7, 8], [6, 5, 9])])
+    assert [f.name for f in alike] == ["dent/1", "dent/0", "good/2", "good/1"]
 
 
 def test_where_nothing_goes_wrong_nothing_is_found(failures: ModuleType) -> None:
