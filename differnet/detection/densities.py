@@ -60,7 +60,7 @@ class DensitySettings:
 
     noise: float = 0.3
     couplings: int = 4
-    hidden: int = 96
+    hidden: int = 80
     steps: int = 1000
     batch: int = 512
     learning_rate: float = 5e-3
@@ -181,38 +181,46 @@ class PartDensity(nn.Module):
         """Return ``|z|^2 / D`` and the nll in nats of every part, each ``(batch,)``."""
         return _energy(self.flow, statistics, None)
 
-    def pull(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def whitened(self, statistics: Tensor) -> Tensor:
+        """Return ``(batch, features)`` what the Gaussian makes of statistics, principal directions first."""
+        z: Tensor = Compose(self._gaussian())(statistics)[0]
+        return z
+
+    @torch.no_grad()
+    def pull(self, whitened: Tensor) -> tuple[Tensor, Tensor]:
         """Return how each statistic pulls at the energy of the Gaussian part of the density.
+
+        Args:
+            whitened: ``(batch, features)`` from `whitened`.
 
         Returns:
             ``pull`` and ``pull * mean``, each ``(batch, features)``: ``sum(pull * statistics - pull * mean)``
-            is ``|z|^2 / D`` before the couplings.
+            is ``|z|^2 / D`` before the couplings. ``pull`` is ``cov^{-1} (statistics - mean) / D``.
         """
-        standardise, whitening = _links(self._chain())[:2]
-        with torch.no_grad():
-            mean = standardise.inverse(whitening.inverse(torch.zeros(1, self.shape.features))[0])[0]
-        # A copy: what was made in inference mode cannot be differentiated.
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            x = statistics.clone().requires_grad_()
-            energy = Compose([standardise, whitening])(x)[0].square().sum() / self.shape.features
-            (gradient,) = torch.autograd.grad(energy, x)
-        pull = gradient / 2
+        standardise, whitening = self._gaussian()
+        # The way back with its scale the other way round: Q diag(1/s) z is the inverse covariance at work.
+        back = whitening.inverse(whitened / whitening.scale.square())[0] - whitening.mean
+        pull = back / (standardise.scale * self.shape.features)
+        mean = standardise.inverse(whitening.mean[None])[0]
         return pull, pull * mean
 
-    def _chain(self) -> Compose:
+    def _gaussian(self) -> tuple[ElementwiseAffine, Whitening | LowRankWhitening]:
         chain = self.flow.transform
-        if not isinstance(chain, Compose):
-            raise FlowError(
-                expected="a composition", found=type(chain).__name__, remedy="Rebuild the model by training."
-            )
-        return chain
+        links = _links(chain) if isinstance(chain, Compose) else [chain]
+        match links[:2]:
+            case [ElementwiseAffine() as standardise, (Whitening() | LowRankWhitening()) as whitening]:
+                return standardise, whitening
+        raise FlowError(
+            expected="a standardising and a whitening layer",
+            found=", ".join(type(link).__name__ for link in links),
+            remedy="Rebuild the model by training.",
+        )
 
     @torch.no_grad()
     def leading(self, statistics: Tensor) -> Tensor:
         """Return the ``(batch, coordinates)`` leading principal coordinates, which condition patches."""
-        whitened = Compose(_links(self._chain())[:2])(statistics)[0]
-        leading: Tensor = whitened[:, : self.coordinates]
-        return leading
+        return self.whitened(statistics)[:, : self.coordinates]
 
 
 class PatchDensity(nn.Module):

@@ -200,7 +200,7 @@ class Ensemble:
         """Judge parts that nobody has seen."""
         with one_thread():
             raw = _evidence([m.wholes for m in self.members], self.complete, features)
-        return replace(raw, kinds=self.kinds(features))
+        return replace(raw, kinds=raw.kinds[:, : self.kind_features])
 
     def kinds(self, features: Features) -> NDArray[np.float64]:
         """Return ``(parts, k)`` coordinates of what kind of part each is."""
@@ -217,7 +217,8 @@ class Ensemble:
 def held_out(member: Member, features: Features) -> RawEvidence:
     """Judge parts by a member that has missed them. Their kinds, which take all parts to tell, are empty."""
     with one_thread():
-        return _evidence([member.wholes], member, features)
+        raw = _evidence([member.wholes], member, features)
+    return replace(raw, kinds=raw.kinds[:, :0])
 
 
 def plain_local(features: Features, density: DensitySettings) -> NDArray[np.float64]:
@@ -244,7 +245,8 @@ def _evidence(wholes: Sequence[tuple[PartDensity, ...]], local: Member, features
 def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Features) -> RawEvidence:
     judged = [[w[i].energy(s) for w in wholes] for i, s in enumerate(some.statistics)]
     energies = [torch.stack([energy for energy, _ in of]).mean(0) for of in judged]
-    coordinates = local.wholes[0].leading(some.statistics[0])
+    whitened = [w.whitened(s) for w, s in zip(local.wholes, some.statistics, strict=True)]
+    coordinates = whitened[0][:, : local.wholes[0].coordinates]
     strongest, nll_local, extent, maps = [], [], [], []
     for density, patches, kept in zip(local.patches, some.patches, some.kept, strict=True):
         energy, nats = density.energy(patches, coordinates)
@@ -262,18 +264,17 @@ def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Fe
         extent=_figures(torch.stack(extent, 1)),
         nll_whole=_figures(torch.stack([nll for _, nll in judged[0]]).mean(0)),
         nll_local=_figures(torch.stack(nll_local, 1)),
-        kinds=np.zeros((len(some), 0)),
+        kinds=_figures(coordinates),
         maps=tuple(maps),
-        shares=tuple(_cell_shares([w[i] for w in wholes], some, i) for i in range(len(judged))),
+        shares=tuple(
+            _cell_shares(*of, some, i) for i, of in enumerate(zip(local.wholes, whitened, strict=True))
+        ),
     )
 
 
-def _cell_shares(wholes: Sequence[PartDensity], some: Features, zoom: int) -> NDArray[np.float32]:
-    """Divide the energy of some parts' wholes, the mean of all members', among the cells of one zoom."""
-    pulls, usual = zip(*(whole.pull(some.statistics[zoom]) for whole in wholes), strict=True)
-    cells = divide_among_cells(
-        some.fields[zoom], torch.stack(pulls).mean(0), torch.stack(usual).mean(0), some.shares[zoom]
-    )
+def _cell_shares(whole: PartDensity, whitened: Tensor, some: Features, zoom: int) -> NDArray[np.float32]:
+    """Divide the energy of some parts' wholes among the cells of one zoom."""
+    cells = divide_among_cells(some.fields[zoom], *whole.pull(whitened), some.shares[zoom])
     return np.asarray(cells.numpy().astype(np.float32))
 
 

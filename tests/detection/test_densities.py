@@ -7,9 +7,20 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from differnet.detection import DensitySettings, PartDensity, PatchDensity
+from differnet.detection import (
+    DensitySettings,
+    DetectorSettings,
+    PartDensity,
+    PatchDensity,
+    patch_vectors,
+    pooled_statistics,
+)
+from differnet.detection.context import coordinates_for, position_code
 from differnet.detection.densities import FlowShape, rebuild_flow
+from differnet.detection.ensemble import Ensemble, Features, Member
+from differnet.features import Backbone, find_weights
 from differnet.flows import Compose, FlowError
 from differnet.flows import Flow as Density
 
@@ -191,3 +202,32 @@ def test_energy_of_good_patches_averages_near_one() -> None:
     # With the log-determinant constant the two rank alike: nll = D/2 energy + const.
     constant = nll - 2.5 * energy
     assert float(constant.max() - constant.min()) < 1e-4
+
+
+def test_the_densities_cost_at_most_a_third_of_the_network() -> None:
+    """Operations of judging one picture by a model of 761 parts, the most that the whole's rank has been."""
+    settings = DetectorSettings()
+    network = Backbone(settings.backbone, find_weights(settings.backbone))
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        maps = network(torch.zeros(1, 3, settings.image_size, settings.image_size))
+    backbone = counted.get_total_flops()
+    statistics = pooled_statistics(maps)
+    patches = [patch_vectors(maps, network.strides, scale) for scale in settings.scales]
+    density, context = settings.density, position_code(1, 1).shape[-1] + coordinates_for(761)
+
+    def whole(parts: int) -> PartDensity:
+        shape = FlowShape(statistics.shape[1], 0, parts - 1, 32, density.couplings, density.hidden)
+        return PartDensity(rebuild_flow(shape), shape, parts)
+
+    def local(features: int) -> PatchDensity:
+        shape = FlowShape(features, context, None, features, density.couplings, density.hidden)
+        return PatchDensity(rebuild_flow(shape), shape)
+
+    members = tuple(Member((whole(571),), ()) for _ in range(settings.folds))
+    complete = Member((whole(761),), tuple(local(p.shape[-1]) for p in patches))
+    kept = tuple(torch.ones(p.shape[1:3], dtype=torch.bool) for p in patches)
+    features = Features((statistics,), tuple(patches), kept, (tuple(maps),), (None,))
+    with FlopCounterMode(display=False) as counted:
+        Ensemble(members, complete).evidence(features)
+    assert counted.get_total_flops() > 0.1 * backbone
+    assert counted.get_total_flops() <= backbone / 3
