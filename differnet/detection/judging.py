@@ -50,8 +50,10 @@ class Calibration:
             and then the local evidence.
         alpha_review, alpha_defect: Rates in force: the ones asked for, or the smallest that these parts
             can promise.
-        scheme: ``cross-fitted`` or ``split``.
+        scheme: ``cross-fitted``, ``split``, or ``variations``: of very few parts and of variations of them,
+            which are no parts, so that thresholds are provisional and the rates are shares of variations.
         ignored: Regions that count for nothing.
+        real_parts: With ``variations``, how many different parts there were; else each row is a part.
     """
 
     whole: Figures
@@ -66,6 +68,7 @@ class Calibration:
     alpha_defect: float
     scheme: str
     ignored: IgnoreMask | None = None
+    real_parts: int | None = None
 
     @classmethod
     def of(
@@ -75,6 +78,7 @@ class Calibration:
         alpha_defect: float,
         scheme: str,
         ignored: IgnoreMask | None = None,
+        real_parts: int | None = None,
     ) -> Self:
         """Learn what is usual from good parts that were not trained on.
 
@@ -101,6 +105,7 @@ class Calibration:
             alpha_defect=max(alpha_defect, least),
             scheme=scheme,
             ignored=ignored,
+            real_parts=real_parts,
         )
 
     @property
@@ -110,9 +115,20 @@ class Calibration:
         return {name: getattr(self, name) for name in names}
 
     @property
-    def rates(self) -> tuple[float, float, str]:
-        """The promised rates, and the scheme they rest on."""
-        return self.alpha_review, self.alpha_defect, self.scheme
+    def rates(self) -> tuple[float | int | str, ...]:
+        """The rates, and the scheme they rest on."""
+        rates = (self.alpha_review, self.alpha_defect, self.scheme)
+        return rates if self.real_parts is None else (*rates, self.real_parts)
+
+    @property
+    def parts(self) -> int:
+        """Different good parts behind the calibration; variations of a part are no parts."""
+        return len(self.whole) if self.real_parts is None else self.real_parts
+
+    @property
+    def promised(self) -> bool:
+        """Whether the rates hold for new good parts."""
+        return self.real_parts is None
 
 
 @dataclass(frozen=True)
@@ -252,6 +268,7 @@ class Judge:
             p_value_local=self._p("local", figures),
             p_value_spread=self._p("spread", figures),
             quality_flags=quality_flags(measure_quality(picture.pixels)),
+            promised=self.calibration.promised,
         )
         verdict, reasons = decide(evidence, self.thresholds)
         if verdict is Verdict.INVALID:
@@ -262,7 +279,8 @@ class Judge:
         if known.ignored is not None:
             # Interpolation carries heat half a patch into the region.
             heat[known.ignored.over(*heat.shape)] = 0
-        regions = strange_regions(heat, self.region_threshold, self.calibration.peaks)
+        least = 0.0 if known.promised else smallest_alpha(known.parts)
+        regions = strange_regions(heat, self.region_threshold, known.peaks, least)
         strongest = int(
             np.argmax(
                 [
@@ -285,10 +303,7 @@ class Judge:
             bits_per_dim_global=nll_whole / (math.log(2) * dimensions[0]),
             bits_per_dim_local=nll_local / (math.log(2) * dimensions[1 + strongest]),
             strangeness=evidence.total,
-            p_value=evidence.p_value,
-            p_value_global=evidence.p_value_whole,
-            p_value_local=evidence.p_value_local,
-            p_value_ood=evidence.p_value_spread,
+            **_conformal(evidence),
             regions=regions,
             quality_flags=evidence.quality_flags,
             inference_ms=milliseconds,
@@ -379,6 +394,18 @@ def heat_maps(
     if ignored is not None:
         heat[:, ~ignored.kept(rows, columns).numpy()] = 0
     return heat
+
+
+def _conformal(evidence: CalibratedEvidence) -> dict[str, float]:
+    """Return the p-values of a record: none where they would be shares of variations."""
+    if not evidence.promised:
+        return {}
+    return {
+        "p_value": evidence.p_value,
+        "p_value_global": evidence.p_value_whole,
+        "p_value_local": evidence.p_value_local,
+        "p_value_ood": evidence.p_value_spread,
+    }
 
 
 def _sums(whole: Sequence[Figures], local: Sequence[Figures]) -> dict[str, Figures]:
