@@ -362,12 +362,15 @@ class Detector:
                 if isinstance(picture, Picture):
                     different.setdefault(picture.sha256, picture)
         each = 1 + variations_for(len(different))
-        side, still = max(self.settings.sizes), self.ignored_ is not None
+        side, ignored = max(self.settings.sizes), self.ignored_
         gathered: list[Features] = []
         for done, part in enumerate(different.values()):
+            if ignored is not None:
+                # Else contrast and blur would carry something of what is ignored into the rest.
+                part = replace(part, pixels=ignored.paint(part.pixels, self.preprocessing_[0].mean))
             for start in range(0, each, _BATCH):
                 numbers = range(start, min(start + _BATCH, each))
-                some = [vary(part, i, self.settings.seed, side, move=not still) for i in numbers]
+                some = [vary(part, i, self.settings.seed, side, move=ignored is None) for i in numbers]
                 gathered.append(self._features(some))
                 if progress is not None:
                     progress("variations", done * each + numbers.stop, len(different) * each)

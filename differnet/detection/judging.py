@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from differnet.calibration import (
+    OOD_STRANGENESS,
     CalibratedEvidence,
     Expectation,
     Kernel,
@@ -51,7 +52,8 @@ class Calibration:
         alpha_review, alpha_defect: Rates in force: the ones asked for, or the smallest that these parts
             can promise.
         scheme: ``cross-fitted``, ``split``, or ``variations``: of very few parts and of variations of them,
-            which are no parts, so that thresholds are provisional and the rates are shares of variations.
+            which are no parts, so that thresholds are provisional: the rates are shares of variations, and
+            what is stranger than them is DEFECT or OOD only from `OOD_STRANGENESS`, otherwise REVIEW.
         ignored: Regions that count for nothing.
         real_parts: With ``variations``, how many different parts there were; else each row is a part.
     """
@@ -216,10 +218,15 @@ class Judge:
             [held_out_strangeness(extent[:, i]) for i in range(scales)],
             [held_out_strangeness(-extent[:, i]) for i in range(scales)],
         )
-        self.thresholds = Thresholds(
-            review=threshold(self.good["total"], calibration.alpha_review),
-            defect=threshold(self.good["total"], calibration.alpha_defect),
+        review, defect = (
+            threshold(self.good["total"], alpha)
+            for alpha in (calibration.alpha_review, calibration.alpha_defect)
         )
+        if not calibration.promised:
+            # Another good part may be stranger than every variation. A person looks at what is, and only what
+            # none comes near, by the measure of wrong inputs, is rejected.
+            defect = max(defect, OOD_STRANGENESS)
+        self.thresholds = Thresholds(review, defect)
         self.region_threshold = threshold(calibration.peaks, calibration.alpha_review)
         digest = hashlib.sha256(repr(calibration.rates).encode())
         for figures in calibration.arrays.values():

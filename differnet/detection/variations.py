@@ -42,17 +42,19 @@ class Strength:
         noise: Largest standard deviation of a pixel, white being 1; from 0.
     """
 
-    shift: float = 0.02
-    turn: float = 3.0
-    zoom: float = 0.03
-    brightness: float = 0.03
-    contrast: float = 0.08
-    gamma: float = 0.08
-    colour: float = 0.02
-    blur: float = 0.002
-    noise: float = 0.01
+    shift: float = 0.05
+    turn: float = 6.0
+    zoom: float = 0.06
+    brightness: float = 0.06
+    contrast: float = 0.15
+    gamma: float = 0.15
+    colour: float = 0.05
+    blur: float = 0.004
+    noise: float = 0.02
 
 
+# Half of these ranks hardly better on the sample product and worse on aliens (one part, three seeds, local
+# density without couplings: image AUROC 93.9 against 93.4 %, and 84.3 against 91.4 %); fewer good parts pass.
 USUAL = Strength()
 
 
