@@ -105,7 +105,8 @@ class Region:
         x, y, width, height: Bounding box; ``x, y`` is its upper left pixel.
         area: Pixels above the region threshold.
         peak: Largest heat-map value inside, in the heat map's unit.
-        p_value: Conformal p-value of ``peak`` among the peaks of good calibration parts.
+        p_value: Conformal p-value of ``peak`` among the peaks of good calibration parts. Of a model that
+            promises nothing a share among variations, not below ``1/(n+1)`` of its n parts.
     """
 
     x: int
@@ -138,7 +139,8 @@ class Record:
         bits_per_dim_global, bits_per_dim_local: nll in bits over its number of dimensions.
         strangeness: The verdict's statistic: all evidence together on a calibrated scale
             (``-log10`` of a smoothed tail probability). 2 means one good part in a hundred.
-        p_value: Conformal p-value of ``strangeness`` among good calibration parts.
+        p_value: Conformal p-value of ``strangeness`` among good calibration parts; ``None``, as the next
+            three, where the model was calibrated on variations of one to three parts: nothing is promised.
         product: Which product it was judged as.
         p_value_global, p_value_local, p_value_ood: The same for each evidence alone: typicality of the
             whole, of the patches, of the picture's median cell.

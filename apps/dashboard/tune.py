@@ -18,7 +18,7 @@ from differnet.reporting.counts import (
     verdict_counts,
 )
 from differnet.reporting.figures import describe_histogram
-from differnet.reporting.report import limit_sentences, promises
+from differnet.reporting.report import limit_sentences, no_promise, promises
 from differnet.reporting.tables import unbroken
 
 # Of the slider and the boxes; finer than any calibration can tell.
@@ -63,10 +63,13 @@ def threshold_widgets(opened: OpenedRun, start: tuple[float, float], upper: floa
     columns[3].button("Reset", on_click=put_thresholds, args=start, help="Back to the run's own thresholds")
     t_review, t_defect = st.session_state["band"]
     st.session_state["thresholds"] = (t_review, t_defect)
-    st.caption(
+    calibration = opened.run.facts.calibration
+    rarity = (
         f"By the calibration's scale {one_in(t_review)} is as strange as T1, and {one_in(t_defect)} as T2. "
-        "Nothing is changed in the run by moving them here."
+        if calibration is None or calibration.promised
+        else f"No rate goes with them: {no_promise(calibration.parts)}. "
     )
+    st.caption(f"{rarity}Nothing is changed in the run by moving them here.")
     return t_review, t_defect
 
 

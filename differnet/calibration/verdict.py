@@ -37,6 +37,7 @@ class CalibratedEvidence:
             strangeness and of each evidence alone.
         quality_flags: Facts of the pixels such as ``constant``.
         healthy: False when the model itself failed its checks.
+        promised: False where the p-values are shares of variations of very few parts: no reason tells them.
     """
 
     total: float
@@ -50,6 +51,7 @@ class CalibratedEvidence:
     p_value_spread: float
     quality_flags: tuple[str, ...] = ()
     healthy: bool = True
+    promised: bool = True
 
 
 def decide(evidence: CalibratedEvidence, thresholds: Thresholds) -> tuple[Verdict, tuple[str, ...]]:
@@ -85,6 +87,8 @@ def decide(evidence: CalibratedEvidence, thresholds: Thresholds) -> tuple[Verdic
         return Verdict.DEFECT, _reasons(evidence)
     if strange:
         return Verdict.REVIEW, _reasons(evidence)
+    if not evidence.promised:
+        return Verdict.PASS, ("no stranger than the few good parts and variations of them",)
     return Verdict.PASS, (f"as probable as good parts (p = {evidence.p_value:.3g})",)
 
 
@@ -96,8 +100,15 @@ _FLAG_REASONS = {
 
 
 def _reasons(evidence: CalibratedEvidence) -> tuple[str, ...]:
+    def beside(p_value: float) -> str:
+        return (
+            f"(p = {p_value:.3g})"
+            if evidence.promised
+            else "beside the few good parts and variations of them"
+        )
+
     told = [
-        (evidence.local, f"some patches are improbable (p = {evidence.p_value_local:.3g})"),
-        (evidence.whole, f"the part as a whole is improbable (p = {evidence.p_value_whole:.3g})"),
+        (evidence.local, f"some patches are improbable {beside(evidence.p_value_local)}"),
+        (evidence.whole, f"the part as a whole is improbable {beside(evidence.p_value_whole)}"),
     ]
     return tuple(text for _, text in sorted(told, key=lambda pair: -pair[0]))

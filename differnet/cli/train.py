@@ -176,8 +176,10 @@ def show_model(shown: Terminal, facts: dict[str, Any]) -> None:
         facts: `Detector.facts`.
     """
     from differnet.evaluation.intervals import percent
+    from differnet.reporting.report import no_promise
 
     calibration = facts["calibration"]
+    promised = calibration["promised"]
     shown.blank()
     shown.note(f"Model of {facts['product'] or 'a product without a name'}, id {facts['model_id'][:12]}")
     rows = [
@@ -185,7 +187,7 @@ def show_model(shown: Terminal, facts: dict[str, Any]) -> None:
             name,
             action,
             f"{facts[threshold]:.2f}" if facts[threshold] is not None else "none",
-            f"at most {percent(calibration[alpha])}",
+            f"at most {percent(calibration[alpha])}" if promised else "not promised",
             "" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}",
         )
         for name, action, threshold, alpha, interval in (
@@ -195,10 +197,17 @@ def show_model(shown: Terminal, facts: dict[str, Any]) -> None:
     ]
     columns = ("", "beyond it", "strangeness", "of good parts, on average", "with this calibration, 90 %")
     shown.show(plain_table(columns, rows))
-    shown.note(
-        f"Calibrated on {calibration['parts']:,} good parts ({calibration['scheme']}). "
-        "It holds for parts like these, seen by the same camera in the same light."
-    )
+    if promised:
+        shown.note(
+            f"Calibrated on {calibration['parts']:,} good parts ({calibration['scheme']}). "
+            "It holds for parts like these, seen by the same camera in the same light."
+        )
+    else:
+        sentence = no_promise(calibration["parts"])
+        shown.warn(
+            f"{sentence[0].upper()}{sentence[1:]}. So few parts were joined by "
+            f"{facts['variations']:,} variations of themselves. Twenty parts are a fair start."
+        )
     if facts["ignored"]:
         shown.note(f"It ignores {percent(facts['ignored'])} of every picture.")
 
@@ -208,6 +217,9 @@ def warn_of_few_parts(shown: Terminal, settings: DetectorSettings, facts: dict[s
     from differnet.evaluation.intervals import percent
 
     calibration = facts["calibration"]
+    if not calibration["promised"]:
+        # `show_model` has said that there is no rate at all.
+        return
     for asked, given, what in (
         (settings.alpha_review, calibration["alpha_review"], "go to review"),
         (settings.alpha_defect, calibration["alpha_defect"], "are rejected"),

@@ -98,7 +98,9 @@ class _CompleteShape(_Strict):
 class _CalibrationFacts(_Strict):
     alpha_review: float = Field(gt=0, lt=1)
     alpha_defect: float = Field(gt=0, lt=1)
-    scheme: Literal["cross-fitted", "split"]
+    scheme: Literal["cross-fitted", "split", "variations"]
+    # Different parts behind the rows where not every row is a part; older bundles have no such scheme.
+    real_parts: int | None = Field(default=None, ge=1)
 
 
 class _Golden(_Strict):
@@ -142,6 +144,8 @@ class _Provenance(_Strict):
     backbone: _Network
     training_parts: int
     suspects_left_out: int = Field(ge=0)
+    # Older bundles were never of variations.
+    variations: int = Field(default=0, ge=0)
     training_fingerprint: str
     trained_at: str
     versions: dict[str, str]
@@ -287,7 +291,8 @@ def _write(detector: Detector, folder: Path) -> None:
         calibration=_CalibrationFacts(
             alpha_review=calibration.alpha_review,
             alpha_defect=calibration.alpha_defect,
-            scheme="split" if calibration.scheme == "split" else "cross-fitted",
+            scheme=_scheme(calibration.scheme),
+            real_parts=calibration.real_parts,
         ),
         settings=_Chosen(
             seed=settings.seed,
@@ -301,6 +306,16 @@ def _write(detector: Detector, folder: Path) -> None:
         files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _FILES},
     )
     (folder / _MANIFEST).write_bytes(_sealed(manifest.model_dump(mode="json")))
+
+
+def _scheme(name: str) -> Literal["cross-fitted", "split", "variations"]:
+    match name:
+        case "cross-fitted" | "split" | "variations":
+            return name
+        case _:
+            raise BundleError(
+                expected="a known scheme of calibration", found=name, remedy="Calibrate the detector again."
+            )
 
 
 def _wholes(member: Member) -> list[_Whole]:
@@ -472,12 +487,15 @@ def _rebuild_calibration(manifest: _Manifest, kinds: int, tensors: dict[str, Ten
     if not (arrays["kernels"][:, 0] > 0).all() or not (arrays["kernels"][:, 1] >= 0).all():
         raise _wrong("kernels of positive length and a signal of 0 or more", f"{arrays['kernels'].tolist()}")
     facts = manifest.calibration
+    if (facts.scheme == "variations") != (facts.real_parts is not None) or (facts.real_parts or 0) > parts:
+        raise _wrong("a count of parts with the scheme variations, and only there", f"{facts.real_parts}")
     return Calibration(
         **arrays,
         alpha_review=facts.alpha_review,
         alpha_defect=facts.alpha_defect,
         scheme=facts.scheme,
         ignored=ignored,
+        real_parts=facts.real_parts,
     )
 
 

@@ -34,6 +34,7 @@ from differnet.detection.ignoring import IgnoreMask
 from differnet.detection.judging import Calibration, Identity, Judge
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.statistics import patch_vectors, pooled_statistics
+from differnet.detection.variations import fold_names, variations_for, vary
 from differnet.features import (
     Backbone,
     Preprocessing,
@@ -52,7 +53,7 @@ Progress = Callable[[str, int, int], None]
 _BATCH = 16
 # Of pictures that go through the network together: a batch at 512 x 512. Larger ones go in smaller groups.
 _PIXELS_A_PASS = _BATCH * 512 * 512
-# With fewer good parts there is nothing to hold out.
+# With fewer good parts there is nothing to hold out, and variations join them.
 _LEAST_PARTS = 4
 # Looks at the training parts: more find hardly one further part.
 _LOOKS = 3
@@ -82,6 +83,7 @@ class Detector:
         self.calibration_: Calibration | None = None
         self.provenance_: dict[str, Any] = {}
         self._held_out: RawEvidence | None = None
+        self._varied: int | None = None
         self._trained_on: frozenset[str] = frozenset()
         self._judge_: Judge | None = None
         self._device = choose_device(self.settings.device)
@@ -89,13 +91,16 @@ class Detector:
     def fit(self, pictures: Sequence[Source], progress: Progress | None = None) -> Self:
         """Learn the densities of good parts.
 
+        One, two or three different parts are joined by variations of themselves, see
+        `differnet.detection.variations`; then nothing is promised, see `calibrate`.
+
         Args:
             pictures: Good parts. Files that cannot be read are left out and listed in ``skipped``; parts
                 that stand out so far that they are probably not good in ``suspects``.
             progress: Called with (stage, done, total).
 
         Raises:
-            DetectorError: Fewer than four readable parts, or an unfit mask of what to ignore.
+            DetectorError: No readable part, or an unfit mask of what to ignore.
             WeightsError: The backbone has no verified weights here.
         """
         settings = self.settings
@@ -105,32 +110,28 @@ class Detector:
         self.backbone_ = Backbone(settings.backbone, weights).to(self._device)
         self.preprocessing_ = tuple(Preprocessing(s, weights.mean, weights.std) for s in settings.sizes)
         self.ensemble_, self.calibration_, self._judge_, self.skipped = None, None, None, []
-        self._held_out, self._trained_on, self.suspects = None, frozenset(), []
+        self._held_out, self._varied, self._trained_on, self.suspects = None, None, frozenset(), []
         self.ignored_ = ignored
         started = time.perf_counter()
         hashes: list[str] = []
         names: list[str] = []
         features = self._extract(pictures, "features", progress, hashes, names)
+        dealt = hashes
+        if len(set(hashes)) < _LEAST_PARTS:
+            features, dealt = self._join_variations(pictures, progress)
+            hashes = list(dict.fromkeys(hashes))
+            self._varied = len(hashes)
         self.seconds["features"] = time.perf_counter() - started
-        parts, different = len(features), len(set(hashes))
-        if different < _LEAST_PARTS:
-            unread = f" ({len(self.skipped)} could not be read)" if self.skipped else ""
-            raise DetectorError(
-                expected=f"at least {_LEAST_PARTS} readable, different pictures of good parts",
-                found=f"{different}{unread}",
-                remedy="Give more pictures of good parts; twenty are a fair start, a hundred are good.",
-            )
         started = time.perf_counter()
-        doubtful = (
-            np.zeros(parts, dtype=bool) if settings.keep_suspects else self._suspected(features, hashes)
-        )
-        kept = np.flatnonzero(~doubtful)
-        # The strangest of very few are all there is to learn from.
-        if len({hashes[i] for i in kept}) >= _LEAST_PARTS:
-            self.suspects = [names[i] for i in np.flatnonzero(doubtful)]
-            features, hashes = features[torch.from_numpy(kept)], [hashes[i] for i in kept]
-        members, held = self._cross_fit(features, hashes, settings.density, progress)
-        parts = len(features)
+        if self._varied is None and not settings.keep_suspects:
+            doubtful = self._suspected(features, hashes)
+            kept = np.flatnonzero(~doubtful)
+            # The strangest of very few are all there is to learn from.
+            if len({hashes[i] for i in kept}) >= _LEAST_PARTS:
+                self.suspects = [names[i] for i in np.flatnonzero(doubtful)]
+                features, hashes = features[torch.from_numpy(kept)], [hashes[i] for i in kept]
+                dealt = hashes
+        members, held = self._cross_fit(features, dealt, settings.density, progress)
         with one_thread():
             complete = self._fit_member(features, settings.density, len(members), len(members), progress)
         self.ensemble_, self._held_out = Ensemble(members, complete), held
@@ -144,7 +145,8 @@ class Detector:
                 "sha256": weights.sha256,
                 "licence": weights.licence,
             },
-            "training_parts": parts,
+            "training_parts": len(hashes),
+            "variations": len(features) - len(hashes),
             "suspects_left_out": len(self.suspects),
             "training_fingerprint": hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest(),
             "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -157,7 +159,9 @@ class Detector:
 
         Args:
             pictures: Further good parts, none of which was trained on; ``None`` uses the training parts,
-                each judged by the member that has not seen it.
+                each judged by the member that has not seen it. Of fewer than four training parts it uses
+                their variations as well, and the scheme is then ``variations``: thresholds are provisional,
+                nothing is promised, and `facts` says ``promised: False``.
             progress: Called with (stage, done, total).
 
         Raises:
@@ -180,7 +184,8 @@ class Detector:
             evidence = ensemble.evidence(features)
             scheme = "split"
         elif self._held_out is not None:
-            evidence, scheme = self._held_out, "cross-fitted"
+            evidence = self._held_out
+            scheme = "cross-fitted" if self._varied is None else "variations"
         else:
             raise DetectorError(
                 expected="good parts to calibrate on",
@@ -189,7 +194,12 @@ class Detector:
             )
         chosen = self.settings
         calibration = Calibration.of(
-            evidence, chosen.alpha_review, chosen.alpha_defect, scheme, self.ignored_
+            evidence,
+            chosen.alpha_review,
+            chosen.alpha_defect,
+            scheme,
+            self.ignored_,
+            self._varied if scheme == "variations" else None,
         )
         self._adopt(calibration)
         self.seconds["calibration"] = time.perf_counter() - started
@@ -242,10 +252,18 @@ class Detector:
         return digest.hexdigest()[:16]
 
     def facts(self) -> dict[str, Any]:
-        """Return what a report says of the model and its calibration, JSON-able."""
+        """Return what a report says of the model and its calibration, JSON-able.
+
+        ``calibration["parts"]`` counts different parts, never variations of them. Without a promise
+        (``promised`` is False) the rates are shares of variations, and the intervals are 0 to 1.
+        """
         judge = self._judge()
         calibration = judge.calibration
-        parts = len(calibration.whole)
+        parts, promised = calibration.parts, calibration.promised
+        intervals = [
+            list(false_alarm_interval(parts, alpha)) if promised else [0.0, 1.0]
+            for alpha in (calibration.alpha_review, calibration.alpha_defect)
+        ]
         return {
             **self.provenance_,
             "model_id": judge.identity.model_id,
@@ -261,9 +279,10 @@ class Detector:
                 "alpha_review": calibration.alpha_review,
                 "alpha_defect": calibration.alpha_defect,
                 "smallest_alpha": smallest_alpha(parts),
-                "interval_review": list(false_alarm_interval(parts, calibration.alpha_review)),
-                "interval_defect": list(false_alarm_interval(parts, calibration.alpha_defect)),
+                "interval_review": intervals[0],
+                "interval_defect": intervals[1],
                 "scheme": calibration.scheme,
+                "promised": promised,
             },
             "couplings_kept": self._couplings_kept(),
         }
@@ -332,6 +351,30 @@ class Detector:
                 expected="a fitted detector", found="one without densities", remedy="Call fit first."
             )
         return self.ensemble_
+
+    def _join_variations(
+        self, pictures: Sequence[Source], progress: Progress | None
+    ) -> tuple[Features, list[str]]:
+        """Return features of each different part and its variations, and the names to deal into folds by."""
+        different: dict[str, Picture] = {}
+        for batch in self._decoded(list(pictures)):
+            for _, picture in batch:
+                if isinstance(picture, Picture):
+                    different.setdefault(picture.sha256, picture)
+        each = 1 + variations_for(len(different))
+        side, ignored = max(self.settings.sizes), self.ignored_
+        gathered: list[Features] = []
+        for done, part in enumerate(different.values()):
+            if ignored is not None:
+                # Else contrast and blur would carry something of what is ignored into the rest.
+                part = replace(part, pixels=ignored.paint(part.pixels, self.preprocessing_[0].mean))
+            for start in range(0, each, _BATCH):
+                numbers = range(start, min(start + _BATCH, each))
+                some = [vary(part, i, self.settings.seed, side, move=ignored is None) for i in numbers]
+                gathered.append(self._features(some))
+                if progress is not None:
+                    progress("variations", done * each + numbers.stop, len(different) * each)
+        return Features.joined(gathered), fold_names(list(different), each)
 
     def _suspected(self, features: Features, hashes: Sequence[str]) -> NDArray[np.bool_]:
         """Tell which parts stand out, ``(parts,)``; copies of a picture share its lot.

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from differnet.calibration import (
+    OOD_STRANGENESS,
     CalibratedEvidence,
     Expectation,
     HeatScale,
@@ -57,8 +58,11 @@ class Calibration:
             and then the local evidence.
         alpha_review, alpha_defect: Rates in force: the ones asked for, or the smallest that these parts
             can promise.
-        scheme: ``cross-fitted`` or ``split``.
+        scheme: ``cross-fitted``, ``split``, or ``variations``: of very few parts and of variations of them,
+            which are no parts, so that thresholds are provisional: the rates are shares of variations, and
+            what is stranger than them is DEFECT or OOD only from `OOD_STRANGENESS`, otherwise REVIEW.
         ignored: Regions that count for nothing.
+        real_parts: With ``variations``, how many different parts there were; else each row is a part.
     """
 
     whole: Figures
@@ -72,6 +76,7 @@ class Calibration:
     alpha_defect: float
     scheme: str
     ignored: IgnoreMask | None = None
+    real_parts: int | None = None
 
     @classmethod
     def of(
@@ -81,6 +86,7 @@ class Calibration:
         alpha_defect: float,
         scheme: str,
         ignored: IgnoreMask | None = None,
+        real_parts: int | None = None,
     ) -> Self:
         """Learn what is usual from good parts that were not trained on.
 
@@ -102,6 +108,7 @@ class Calibration:
             alpha_defect=max(alpha_defect, least),
             scheme=scheme,
             ignored=ignored,
+            real_parts=real_parts,
         )
         heat = found.heat_maps(evidence, found.usual.held_out)
         return replace(found, peaks=heat.reshape(len(heat), -1).max(1).astype(np.float64))
@@ -152,9 +159,20 @@ class Calibration:
         return {name: getattr(self, name) for name in names}
 
     @property
-    def rates(self) -> tuple[float, float, str]:
-        """The promised rates, and the scheme they rest on."""
-        return self.alpha_review, self.alpha_defect, self.scheme
+    def rates(self) -> tuple[float | int | str, ...]:
+        """The rates, and the scheme they rest on."""
+        rates = (self.alpha_review, self.alpha_defect, self.scheme)
+        return rates if self.real_parts is None else (*rates, self.real_parts)
+
+    @property
+    def parts(self) -> int:
+        """Different good parts behind the calibration; variations of a part are no parts."""
+        return len(self.whole) if self.real_parts is None else self.real_parts
+
+    @property
+    def promised(self) -> bool:
+        """Whether the rates hold for new good parts."""
+        return self.real_parts is None
 
 
 @dataclass(frozen=True)
@@ -276,10 +294,15 @@ class Judge:
             [held_out_strangeness(extent[:, i]) for i in range(scales)],
             [held_out_strangeness(-extent[:, i]) for i in range(scales)],
         )
-        self.thresholds = Thresholds(
-            review=threshold(self.good["total"], calibration.alpha_review),
-            defect=threshold(self.good["total"], calibration.alpha_defect),
+        review, defect = (
+            threshold(self.good["total"], alpha)
+            for alpha in (calibration.alpha_review, calibration.alpha_defect)
         )
+        if not calibration.promised:
+            # Another good part may be stranger than every variation. A person looks at what is, and only what
+            # none comes near, by the measure of wrong inputs, is rejected.
+            defect = max(defect, OOD_STRANGENESS)
+        self.thresholds = Thresholds(review, defect)
         self.region_threshold = threshold(calibration.peaks, calibration.alpha_review)
         digest = hashlib.sha256(repr(calibration.rates).encode())
         for figures in calibration.arrays.values():
@@ -328,6 +351,7 @@ class Judge:
             p_value_local=self._p("local", figures),
             p_value_spread=self._p("spread", figures),
             quality_flags=quality_flags(measure_quality(picture.pixels)),
+            promised=self.calibration.promised,
         )
         verdict, reasons = decide(evidence, self.thresholds)
         if verdict is Verdict.INVALID:
@@ -338,7 +362,8 @@ class Judge:
         if known.ignored is not None:
             # Interpolation carries heat half a patch into the region.
             heat[known.ignored.over(*heat.shape)] = 0
-        regions = strange_regions(heat, self.region_threshold, self.calibration.peaks)
+        least = 0.0 if known.promised else smallest_alpha(known.parts)
+        regions = strange_regions(heat, self.region_threshold, known.peaks, least)
         strongest = int(np.argmax([s[0] for s in surprises.local]))
         dimensions = self.identity.dimensions
         nll_whole, nll_local = float(raw.nll_whole[index]), float(raw.nll_local[index, strongest])
@@ -353,10 +378,7 @@ class Judge:
             bits_per_dim_global=nll_whole / (math.log(2) * dimensions[0]),
             bits_per_dim_local=nll_local / (math.log(2) * dimensions[1 + strongest]),
             strangeness=evidence.total,
-            p_value=evidence.p_value,
-            p_value_global=evidence.p_value_whole,
-            p_value_local=evidence.p_value_local,
-            p_value_ood=evidence.p_value_spread,
+            **_conformal(evidence),
             regions=regions,
             quality_flags=evidence.quality_flags,
             inference_ms=milliseconds,
@@ -427,6 +449,18 @@ def _resized(maps: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.f
 
 def _blurred(maps: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return np.stack([cv2.GaussianBlur(m, (0, 0), sigma) for m in maps])
+
+
+def _conformal(evidence: CalibratedEvidence) -> dict[str, float]:
+    """Return the p-values of a record: none where they would be shares of variations."""
+    if not evidence.promised:
+        return {}
+    return {
+        "p_value": evidence.p_value,
+        "p_value_global": evidence.p_value_whole,
+        "p_value_local": evidence.p_value_local,
+        "p_value_ood": evidence.p_value_spread,
+    }
 
 
 def _extents(extent: Sequence[Figures], bland: Sequence[Figures]) -> dict[str, Figures]:

@@ -14,7 +14,7 @@ _MOST_REGIONS = 20
 
 
 def strange_regions(
-    heat_map: NDArray[np.float32], threshold: float, good_peaks: NDArray[np.float64]
+    heat_map: NDArray[np.float32], threshold: float, good_peaks: NDArray[np.float64], least_p: float = 0.0
 ) -> tuple[Region, ...]:
     """Return the connected areas at or above ``threshold``, the strongest first, at most 20.
 
@@ -22,6 +22,7 @@ def strange_regions(
         heat_map: ``(height, width)`` over the picture.
         threshold: In the heat map's unit.
         good_peaks: ``(parts,)`` largest heat of good parts; the reference of the p-values.
+        least_p: No p-value is below it: variations of a few parts support none of their number.
     """
     above = (heat_map >= threshold).astype(np.uint8)
     if not above.any():
@@ -32,6 +33,6 @@ def strange_regions(
         x, y, width, height, area = (int(v) for v in boxes[label])
         window = (slice(y, y + height), slice(x, x + width))
         peak = float(heat_map[window][labels[window] == label].max())
-        p_value = float(p_values(good_peaks, [peak])[0])
+        p_value = max(least_p, float(p_values(good_peaks, [peak])[0]))
         regions.append(Region(x, y, width, height, area, peak, p_value))
     return tuple(sorted(regions, key=lambda r: -r.peak)[:_MOST_REGIONS])

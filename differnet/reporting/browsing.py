@@ -141,8 +141,11 @@ def regions_table(record: Record) -> pd.DataFrame:
 
 def evidence_table(record: Record) -> pd.DataFrame:
     """Lay out a picture's figures, those that were computed, with what they mean."""
+    scale = "the verdict's own scale"
+    # Without a p-value it is beside variations of very few parts, and no rate goes with it.
+    scale += ": 2 is one good part in 100" if record.p_value is not None else "; no rate goes with it"
     rows = [
-        ("Strangeness", record.strangeness, "the verdict's own scale: 2 is one good part in 100"),
+        ("Strangeness", record.strangeness, scale),
         ("T1, review", record.t_review, "at or above it a person looks"),
         ("T2, defect", record.t_defect, "at or above it the part is a defect"),
         ("p-value", record.p_value, "share of good calibration parts at least as strange"),

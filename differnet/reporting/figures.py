@@ -62,7 +62,13 @@ def verdict_glyph(verdict: Verdict) -> Markup:
 
 
 def histogram_svg(
-    histogram: Histogram, t_review: float | None, t_defect: float | None, width: int = 720, name: str = "wide"
+    histogram: Histogram,
+    t_review: float | None,
+    t_defect: float | None,
+    width: int = 720,
+    name: str = "wide",
+    *,
+    rated: bool = True,
 ) -> Markup:
     """Draw strangeness as one row of bars a group, with both thresholds through all rows.
 
@@ -74,6 +80,7 @@ def histogram_svg(
         t_defect: T2, or ``None`` to draw no line.
         width: Of the drawing, in its own units, which are CSS pixels when shown full size.
         name: Makes the drawing's ids unique on a page.
+        rated: Say how many good parts are as strange; not where the model promises no rate.
 
     Returns:
         Inline SVG with title and description.
@@ -90,7 +97,7 @@ def histogram_svg(
         [
             _band(t_review, t_defect, histogram.upper, left, plot_width, top, bottom),
             *rows,
-            _axis(histogram, left, plot_width, bottom),
+            _axis(histogram, left, plot_width, bottom, rated=rated),
             _threshold("T1", t_review, histogram.upper, left, plot_width, bottom, "end"),
             _threshold("T2", t_defect, histogram.upper, left, plot_width, bottom, "start"),
         ]
@@ -335,7 +342,7 @@ def _threshold(
     )
 
 
-def _axis(histogram: Histogram, left: float, width: float, bottom: float) -> Markup:
+def _axis(histogram: Histogram, left: float, width: float, bottom: float, *, rated: bool) -> Markup:
     ticks = axis_ticks(histogram.upper, 8 if width > 500 else 5)
     # A tick that would touch the end's own words is left out.
     ticks = [tick for tick in ticks if tick <= histogram.upper * (1 - (0.1 if width > 500 else 0.3))]
@@ -347,7 +354,7 @@ def _axis(histogram: Histogram, left: float, width: float, bottom: float) -> Mar
     )
     words = (
         "strangeness: 2 is as strange as one good part in 100, 3 as one in 1,000"
-        if width > 500
+        if width > 500 and rated
         else "strangeness"
     )
     end = f"{histogram.upper:.3g} and more" if histogram.above else f"{histogram.upper:.3g}"

@@ -231,9 +231,25 @@ def promises(facts: RunFacts) -> list[Promise]:
             getattr(calibration, interval) if calibration else None,
             calibration.smallest_alpha if calibration else 1.0,
         )
+        if calibration is None or calibration.promised
+        else Promise(name, threshold, action, no_promise(calibration.parts), "0 % to 100 %", kept=False)
         for name, threshold, action, alpha, interval in wanted
         if threshold is not None
     ]
+
+
+def no_promise(parts: int) -> str:
+    """Say what so few parts can promise: nothing.
+
+    Example:
+        >>> no_promise(1)
+        'no error rate can be promised from 1 part; thresholds are provisional'
+    """
+    return f"no error rate can be promised from {_parts(parts)}; thresholds are provisional"
+
+
+def _parts(number: int) -> str:
+    return f"{number:,} {'part' if number == 1 else 'parts'}"
 
 
 def false_alarm_sentences(counts: VerdictCounts, columns: Columns, facts: RunFacts) -> list[str]:
@@ -247,6 +263,10 @@ def false_alarm_sentences(counts: VerdictCounts, columns: Columns, facts: RunFac
     Returns:
         Sentences; one that says why nothing can be said when there are no p-values.
     """
+    if facts.calibration is not None and not facts.calibration.promised:
+        return [
+            f"N{no_promise(facts.calibration.parts)[1:]}, and so is how many of the flagged parts are good."
+        ]
     found = discoveries(columns.p_value[columns.fixed < 0])
     if found.tested == 0:
         return ["No p-values were computed, so nothing can be said of how many flagged parts are good."]
@@ -276,7 +296,13 @@ def limit_sentences(counts: VerdictCounts, calibration: CalibrationFacts | None)
             f"{counts.escape.of} labelled defects are few: below {ENOUGH_DEFECTS} the escape rate is a rough "
             "guess."
         )
-    if calibration is not None:
+    if calibration is not None and not calibration.promised:
+        sentences.append(
+            f"N{no_promise(calibration.parts)[1:]}. They come from variations of "
+            f"{'that part' if calibration.parts == 1 else 'those parts'}, made by this program; how parts "
+            "differ from each other takes more parts to tell: twenty are a fair start."
+        )
+    elif calibration is not None:
         sentences.append(
             f"The thresholds rest on {calibration.parts:,} good parts. They hold on average for parts that "
             "come from the same product, camera, light and process as those; after a change of any of these, "
@@ -394,8 +420,9 @@ def _measures(counts: VerdictCounts) -> list[tuple[str, Rate, str]]:
 
 
 def _charts(counted: Histogram, facts: RunFacts) -> list[Markup]:
+    rated = facts.calibration is None or facts.calibration.promised
     return [
-        histogram_svg(counted, facts.t_review, facts.t_defect, width, name)
+        histogram_svg(counted, facts.t_review, facts.t_defect, width, name, rated=rated)
         for width, name in ((960, "wide"), (380, "narrow"))
     ]
 
@@ -484,6 +511,7 @@ def _environment() -> jinja2.Environment:
         finalize=_finalize,
     )
     environment.globals["glyph"] = verdict_glyph
+    environment.globals["no_promise"] = no_promise
     tests: dict[str, Callable[[float], str]] = {"share": percent}
     environment.filters.update(tests)
     return environment

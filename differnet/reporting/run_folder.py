@@ -76,6 +76,7 @@ class CalibrationFacts:
             really gives beyond T2; `Beta(k, n + 1 - k)` of split conformal prediction.
         interval_review: The same for T1.
         scheme: How the calibration parts were kept apart, in words (``held out``, ``5-fold``).
+        promised: False where variations joined very few parts: no rate holds, thresholds are provisional.
     """
 
     parts: int
@@ -85,6 +86,7 @@ class CalibrationFacts:
     interval_defect: tuple[float, float] | None = None
     interval_review: tuple[float, float] | None = None
     scheme: str = ""
+    promised: bool = True
 
 
 @dataclass(frozen=True)

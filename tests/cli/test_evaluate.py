@@ -53,6 +53,16 @@ def test_a_benchmark_trains_once_a_seed(invoke: Invoke, product: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("quick_training")
+def test_a_benchmark_of_one_training_part(invoke: Invoke, product: Path) -> None:
+    words = ["benchmark", product, "--layout", "mvtec", "--image-size", 64, "--train-parts", 1, "--json"]
+    shown = invoke(*words)
+    assert shown.exit_code == 0, shown.stderr
+    figures = json.loads(shown.stdout, parse_constant=pytest.fail)
+    assert figures["configuration"]["trial"]["parts"] == 1
+    assert 0 <= figures["image_auroc"] <= 1
+
+
+@pytest.mark.usefixtures("quick_training")
 def test_figures_that_were_not_measured_are_null(invoke: Invoke, tree: Path) -> None:
     words = ["benchmark", tree, "--image-size", 64]
     figures = json.loads(invoke(*words, "--json").stdout, parse_constant=pytest.fail)

@@ -145,6 +145,25 @@ def test_training_says_what_it_promises(invoke: Invoke, product: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("quick_training")
+def test_one_part_trains_a_model_that_promises_nothing(invoke: Invoke, product: Path, tmp_path: Path) -> None:
+    lot, model, run = tmp_path / "lot", tmp_path / "model", tmp_path / "run"
+    (lot / "good").mkdir(parents=True)
+    shutil.copy(product / "train" / "good" / "000.png", lot / "good")
+    shown = invoke("train", lot, "--out", model, "--image-size", "64")
+    assert shown.exit_code == 0, shown.stderr
+    told = " ".join(shown.stderr.split())
+    assert "No error rate can be promised from 1 part; thresholds are provisional" in told
+    assert "47 variations" in told
+    assert "at most" not in told
+    assert invoke("inspect", model, lot / "good" / "000.png", "--out", run).exit_code == 0
+    assert invoke("report", run).exit_code == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "o error rate can be promised from 1 part; thresholds are provisional" in page
+    assert "of good parts</td>" not in page
+    assert "1 good part in" not in page
+
+
+@pytest.mark.usefixtures("quick_training")
 def test_regions_are_ignored_by_training_and_its_model(invoke: Invoke, product: Path, tmp_path: Path) -> None:
     mask = np.zeros((40, 40), np.uint8)
     mask[:20, :10] = 1

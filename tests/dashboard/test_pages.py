@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 from differnet.evaluation.intervals import percent
 from differnet.records import Inspection, Record, Verdict
 from differnet.reporting.counts import columns_of, verdict_counts
-from differnet.reporting.run_folder import RunFacts, RunFolder
+from differnet.reporting.run_folder import CalibrationFacts, RunFacts, RunFolder
 from differnet.reporting.serving import dashboard_app
 from differnet.reporting.strict_json import to_json
 from differnet.reporting.tables import unbroken
@@ -115,6 +115,17 @@ def test_a_run_without_facts_is_shown(
     app = open_dashboard(page)
     assert not app.exception
     assert "not finished" in app.info[0].value
+
+
+def test_where_nothing_is_promised_the_page_says_so(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
+    one = CalibrationFacts(1, 0.05, 0.02, 0.5, (0.0, 1.0), (0.0, 1.0), "variations", promised=False)
+    make_run(["good"] * 6, calibration=one)
+    app = open_dashboard("tune")
+    assert not app.exception
+    said = " ".join(item.value for item in [*app.markdown, *app.caption]).replace("\u00a0", " ")
+    assert "no error rate can be promised from 1 part; thresholds are provisional" in said
+    assert "at most" not in said
+    assert "good part in" not in said
 
 
 def test_a_damaged_run_says_what_is_wrong(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:

@@ -161,12 +161,13 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert "good" in caught.value.remedy
 
 
-@pytest.mark.parametrize("good", [0, 1])
-def test_fewer_than_two_good_parts(tmp_path: Path, good: int) -> None:
+def test_no_good_part_is_refused_and_one_is_enough(tmp_path: Path) -> None:
     (tmp_path / "good").mkdir()
-    plant(tmp_path, [*numbered("good", good), *numbered("bad", 3)])
-    with pytest.raises(LayoutError, match=f"{good} good and 3 other parts"):
+    plant(tmp_path, numbered("bad", 3))
+    with pytest.raises(LayoutError, match="0 good and 3 other parts"):
         read_layout(tmp_path)
+    plant(tmp_path, numbered("good", 1))
+    assert [p.path.name for p in read_layout(tmp_path).train_good] == ["000.png"]
 
 
 @pytest.mark.parametrize("layout", ["auto", *LAYOUTS])

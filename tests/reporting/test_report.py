@@ -164,6 +164,18 @@ def test_a_promise_that_the_calibration_cannot_carry_is_refused() -> None:
     assert "cannot be promised" in defect.share
 
 
+def test_where_nothing_is_promised_no_rate_is_said(make_run: MakeRun) -> None:
+    two = CalibrationFacts(2, 0.05, 0.02, 1 / 3, (0.0, 1.0), (0.0, 1.0), "variations", promised=False)
+    run = make_run(["good"] * 8 + ["scratch"], calibration=two)
+    for promise in promises(run.facts):
+        assert not promise.kept
+        assert promise.share == "no error rate can be promised from 2 parts; thresholds are provisional"
+    words = shown(render_report(run))
+    assert "No error rate can be promised from 2 parts; thresholds are provisional" in words
+    for rate in ("at most", "one good part in", "false discovery rate of", "would still lie beyond T2"):
+        assert rate not in words, rate
+
+
 @pytest.mark.parametrize(("number", "claim"), [(299, "fewer than 1.0 %"), (2995, "fewer than 0.10 %")])
 def test_what_no_escape_in_so_many_defects_supports(make_record: MakeRecord, number: int, claim: str) -> None:
     caught = [make_record(k, Verdict.DEFECT, label="dent", strangeness=5.0) for k in range(number)]

@@ -50,7 +50,7 @@ def read_layout(root: Path | str, layout: str = "auto") -> Dataset:
 
     Raises:
         LayoutError: No such folder or layout, no layout fits, products fit different ones, a tree lacks
-            files that it names, or there are fewer than two good parts.
+            files that it names, or there is no good part.
     """
     root = Path(root)
     if layout != "auto" and layout not in LAYOUTS:
@@ -147,12 +147,12 @@ def _order(part: Part) -> tuple[str, int, bool, str, str, str]:
 
 
 def _require_good(dataset: Dataset) -> Dataset:
-    if len(dataset.good) >= 2:
+    if dataset.good:
         return dataset
     raise LayoutError(
-        expected=f"at least 2 good parts in the {dataset.layout} layout of {dataset.root}",
+        expected=f"at least 1 good part in the {dataset.layout} layout of {dataset.root}",
         found=f"{len(dataset.good)} good and {len(dataset.parts) - len(dataset.good)} other parts",
-        remedy="Put pictures of good parts into its folder of good parts; 50 or more make a usable model.",
+        remedy="Put pictures of good parts into its folder of good parts; twenty are a fair start.",
     )
 
 
