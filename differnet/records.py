@@ -196,7 +196,9 @@ class Inspection:
     Attributes:
         record: The row.
         heat_map: ``(rows, columns)`` float32 over the whole picture, or ``None`` when INVALID.
-            Unit: standard deviations of a good patch's typicality; comparable between pictures.
+            Unit: ``-log10`` of the share of places on good parts that are as hot, the average of the scales,
+            plus that of what a place adds to the whole, in proportion to what the whole says. Comparable
+            between pictures.
     """
 
     record: Record

@@ -117,8 +117,8 @@ def show_pictures(opened: OpenedRun, record: Record) -> None:
             st.image(content, width="stretch", alt=f"{words} of {legible(record.part_id)}")
             st.caption(words)
     st.caption(
-        f"Colours from {low:.1f} (dark) to {high:.1f} (bright) standard deviations of a good patch, "
-        "the same for every picture of this run."
+        f"Colours from {low:.1f} (dark) to {high:.1f} (bright), the same for every picture of this run. "
+        "At 3 about one place in a thousand on good parts is as hot, at 4 one in ten thousand."
     )
 
 

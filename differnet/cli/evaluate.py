@@ -17,6 +17,8 @@ from differnet.cli.train import (
     DeviceOption,
     DownloadOption,
     IgnoreOption,
+    Quality,
+    QualityOption,
     SizeOption,
     WeightsOption,
     choose_product,
@@ -86,6 +88,7 @@ def benchmark(
     weights: WeightsOption = None,
     allow_download: DownloadOption = False,
     image_size: SizeOption = 256,
+    quality: QualityOption = Quality.STANDARD,
     train_parts: Annotated[
         int | None,
         typer.Option("--train-parts", metavar="NUMBER", min=1, help="Train on so many, drawn by seed."),
@@ -156,13 +159,15 @@ def benchmark(
 
         trial = own.Trial(train_parts, contamination)
         named_as = "" if several else product or product_name(dataset)
-        settings = DetectorSettings(**chosen, product=named_as, ignore=ignore)
+        settings = DetectorSettings.of_quality(quality.value, **chosen, product=named_as, ignore=ignore)
         one = partial(own.run_benchmark, dataset, settings, seeds, trial=trial)
         each = partial(own.run_benchmark_by_product, dataset, settings, seeds, trial=trial)
     else:
-        if train_parts is not None or contamination or ignore is not None:
+        spoilt_or_few = train_parts is not None or contamination > 0
+        if spoilt_or_few or ignore is not None or quality is not Quality.STANDARD:
             raise typer.BadParameter(
-                f"--train-parts, --contamination and --ignore are for the detector, not for --method {method}"
+                "--train-parts, --contamination, --ignore and --quality are for the detector, "
+                f"not for --method {method}"
             )
         turns = {"rotations": rotations, "training_rotations": training_rotations}
         compared = named.make_method(method, **chosen, **turns)

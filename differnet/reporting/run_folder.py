@@ -48,8 +48,8 @@ LARGEST_HEAT_MAP = 4 * 100_000_000 + 2**20
 """Bytes that a stored heat map may unpack to: float32 over the largest picture that is read, 100 Mpx."""
 
 DEFAULT_HEAT_SCALE = (3.0, 12.0)
-"""Colour scale in standard deviations while a run has nothing to derive one from: good patches
-pass 3 once in 740 under a normal law."""
+"""Colour scale while a run has nothing to derive one from, in powers of ten: good places pass 3 about once
+in a thousand."""
 
 HEAT_SCALE_SAMPLE = 100
 """Heat maps of either kind that are read to derive a run's colour scale."""

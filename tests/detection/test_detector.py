@@ -504,6 +504,34 @@ def test_several_scales_and_smallest_pictures(good: list[Pixels], fresh: list[Pi
     assert rejected.record.verdict in REJECTED
 
 
+def test_the_best_quality_looks_twice_and_leaves_other_choices_alone() -> None:
+    best = DetectorSettings.of_quality("best", image_size=128, seed=3)
+    assert best.sizes == (128, 192)
+    assert {scale.zoom for scale in best.scales} == {0, 1}
+    assert best.seed == 3
+    assert DetectorSettings.of_quality("standard", seed=3) == DetectorSettings(seed=3)
+    with pytest.raises(DetectorError, match="standard"):
+        DetectorSettings.of_quality("finest")
+
+
+def test_a_model_of_the_best_quality_judges_saves_and_loads(
+    good: list[Pixels], fresh: list[Pixels], tmp_path: Path
+) -> None:
+    density = replace(QUICK.density, steps=3)
+    settings = DetectorSettings.of_quality("best", image_size=64, folds=2, device="cpu", density=density)
+    looking = Detector(settings).fit(good[:14]).calibrate()
+    loaded = Detector.load(looking.save(tmp_path / "model"), "cpu")
+    spoilt, place = obvious_defect(fresh[0])
+    inspection = loaded.inspect(spoilt)
+    assert inspection.record.verdict in REJECTED
+    assert inspection.heat_map is not None
+    heat = inspection.heat_map
+    assert heat[place].mean() > 1.5 * heat.mean()
+    assert looking.inspect(spoilt).record.strangeness == pytest.approx(
+        inspection.record.strangeness, rel=1e-5
+    )
+
+
 def test_copies_of_a_picture_are_dealt_into_one_fold() -> None:
     """A member that learned from one copy must not calibrate the other."""
     names = [f"part {i}" for i in range(20)]
