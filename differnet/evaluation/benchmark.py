@@ -399,22 +399,26 @@ def _prefixed(progress: Progress | None, words: str) -> Progress | None:
 
 
 def running_commit() -> str | None:
-    """Return the commit that runs, marked when files differ from it; ``None`` outside a repository."""
+    """Return the commit that runs, marked where tracked files differ from it; ``None`` outside a repository.
+
+    Figures under ``reports/`` do not count: the second of two measurements would be marked for the first.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
-    try:
-        told = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
+
+    def told(*words: str) -> str:
+        run = subprocess.run(
+            ["git", *words], cwd=root, capture_output=True, text=True, check=True, timeout=10
         )
+        return run.stdout.strip()
+
+    try:
+        commit = told("rev-parse", "--short=12", "HEAD")
+        changed = told("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)reports")
     except (OSError, subprocess.SubprocessError):
         return None
-    return told.stdout.strip() or None
+    return f"{commit}-dirty" if changed else commit
 
 
 def configuration_of(
