@@ -33,6 +33,8 @@ from differnet.evaluation.per_part import figures_json
 from differnet.images.layouts import read_layout
 from differnet.images.synthetic import make_sample_product
 
+# What no figure of this script can say: it is written by hand.
+TRIED = Path(__file__).resolve().parent / "tried.md"
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
 PRODUCTS = ("mtd", "aliens", "sample")
 # The one product whose pictures are this project's own, and where its failures are drawn.
@@ -258,6 +260,7 @@ def tables() -> str:
                     patches to the hottest place shown."""
                 ),
             ]
+    lines += ["", "## Designs that were tried and not adopted", "", TRIED.read_text("utf-8").strip()]
     lines += ["", "## Published anchors on MTD, image AUROC", ""]
     lines += [
         *_paragraph(
