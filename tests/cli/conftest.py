@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,11 +53,13 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def short_trainings() -> Iterator[None]:
     """Let every training be short: the command line is tested here, not the densities."""
     density = DensitySettings(steps=10, hidden=16, couplings=2)
+
+    class Short(DetectorSettings):
+        def __init__(self, **chosen: Any) -> None:
+            super().__init__(**{"density": density, "folds": 2, **chosen})
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "differnet.detection.DetectorSettings",
-            functools.partial(DetectorSettings, density=density, folds=2),
-        )
+        patch.setattr("differnet.detection.DetectorSettings", Short)
         yield
 
 
