@@ -53,6 +53,18 @@ def test_a_benchmark_trains_once_a_seed(invoke: Invoke, product: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("quick_training")
+def test_a_benchmark_of_the_best_quality_looks_twice(invoke: Invoke, product: Path) -> None:
+    words = ["benchmark", product, "--layout", "mvtec", "--image-size", 64, "--quality", "best"]
+    shown = invoke(*words, "--json")
+    assert shown.exit_code == 0, shown.stderr
+    settings = json.loads(shown.stdout, parse_constant=pytest.fail)["configuration"]["settings"]
+    assert settings["zooms"] == [1.0, 1.5]
+    refused = invoke(*words, "--method", "gaussian")
+    assert refused.exit_code == 2
+    assert "--quality" in refused.stderr
+
+
+@pytest.mark.usefixtures("quick_training")
 def test_a_benchmark_of_one_training_part(invoke: Invoke, product: Path) -> None:
     words = ["benchmark", product, "--layout", "mvtec", "--image-size", 64, "--train-parts", 1, "--json"]
     shown = invoke(*words)
