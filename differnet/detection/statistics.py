@@ -84,8 +84,8 @@ def divide_among_cells(
         kept: As for `pooled_statistics`.
 
     Returns:
-        ``(batch, rows, columns)`` on the finest grid; coarser maps are interpolated. Its mean over cells
-        that count is the figure, up to the interpolation of coarser maps.
+        ``(batch, rows, columns)`` on the finest grid; coarser maps are interpolated. Its mean over all
+        cells, of which those that do not count are 0, is the figure, up to that interpolation.
 
     Example:
         >>> maps = [torch.arange(16.0).reshape(1, 1, 4, 4)]

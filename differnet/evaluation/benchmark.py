@@ -102,7 +102,8 @@ def run_benchmark(
 
     Returns:
         ``image_auroc``, ``pixel_auroc``, ``aupro`` (means over seeds, ``None`` without masks),
-        ``by_defect``, ``by_seed`` (see `evaluate_detector`), ``seconds`` by stage (means), ``configuration``.
+        ``by_defect``, ``by_seed`` (see `evaluate_detector`; and ``suspects``, how many training parts were
+        left out, good and defective, of how many defective), ``seconds`` by stage (means), ``configuration``.
 
     Raises:
         BenchmarkError: No seed, fewer parts than the trial asks for, or several products: one model of all
@@ -129,10 +130,16 @@ def run_benchmark(
         seconds = {**detector.seconds, **measured.pop("seconds")}
         seconds["total"] = sum(seconds.values())
         facts = detector.facts()
+        good = {str(p.path) for p in dataset.train_good}
         runs.append(
             {
                 "seed": seed,
                 **measured,
+                "suspects": {
+                    "good": sum(name in good for name in detector.suspects),
+                    "defective": sum(name not in good for name in detector.suspects),
+                    "of_defective": sum(str(path) not in good for path in train),
+                },
                 "seconds": {k: round(v, 2) for k, v in seconds.items()},
                 "model_id": facts["model_id"],
                 "couplings_kept": facts["couplings_kept"],

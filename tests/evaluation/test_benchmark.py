@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from differnet.detection import DensitySettings, Detector, DetectorSettings
 from differnet.evaluation import MetricError, image_auroc
@@ -319,6 +320,23 @@ def test_trial_moves_defective_parts_from_testing_to_training(dataset: Dataset) 
     assert len(moved) / len(spoilt) == pytest.approx(0.1, abs=0.5 / len(spoilt))
     assert {p.label for p in dataset.test if p.path in moved}.isdisjoint({"good"})
     assert {p.path for p in dataset.parts} - {p.path for p in left.parts} == moved
+
+
+def test_a_spoilt_run_says_how_many_defects_were_left_out(
+    product: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first_and_last(_: Detector, features: object, hashes: list[str]) -> NDArray[np.bool_]:
+        chosen = np.zeros(len(hashes), dtype=bool)
+        chosen[[0, -1]] = True
+        return chosen
+
+    monkeypatch.setattr(Detector, "_suspected", first_and_last)
+    trial = Trial(contamination=0.1)
+    spoilt = run_benchmark(read_layout(product, "mvtec"), SETTINGS, 1, trial=trial)["by_seed"][0]
+    good = len(read_layout(product, "mvtec").train_good)
+    # Good parts come first, defective ones last.
+    wanted = {"good": 1, "defective": 1, "of_defective": round(good / 9)}
+    assert spoilt["suspects"] == wanted
 
 
 def test_trials_without_meaning_are_refused(dataset: Dataset) -> None:
