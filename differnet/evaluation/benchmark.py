@@ -155,7 +155,7 @@ def run_benchmark(
         "evidence": {k: fmean(r["evidence"][k] for r in runs) for k in runs[0]["evidence"]},
         "by_seed": runs,
         "seconds": {k: round(fmean(r["seconds"][k] for r in runs), 2) for k in runs[0]["seconds"]},
-        "configuration": configuration_of(dataset, settings, seeds) | {"trial": asdict(trial)},
+        "configuration": configuration_of(dataset, settings, seeds, trial),
     }
 
 
@@ -191,7 +191,7 @@ def run_benchmark_by_product(
         return run_benchmark(parts, replace(settings, product=product), seeds, told, trial)
 
     together = measure_each_product(dataset, measure, seeds, progress, finished)
-    return {**together, "configuration": configuration_of(dataset, settings, seeds)}
+    return {**together, "configuration": configuration_of(dataset, settings, seeds, trial or Trial())}
 
 
 def measure_each_product(
@@ -429,9 +429,15 @@ def running_commit() -> str | None:
 
 
 def configuration_of(
-    dataset: Dataset, settings: DetectorSettings | MethodSettings, seeds: int
+    dataset: Dataset,
+    settings: DetectorSettings | MethodSettings,
+    seeds: int,
+    trial: Trial | None = None,
 ) -> dict[str, Any]:
-    """Return what names a measurement and lets it be made again, JSON-able."""
+    """Return what names a measurement and lets it be made again, JSON-able.
+
+    What is done to the training parts belongs to the name wherever something is.
+    """
     chosen = asdict(settings)
     chosen["weights"] = None if settings.weights is None else settings.weights.name
     if chosen.get("ignore") is not None:
@@ -439,6 +445,9 @@ def configuration_of(
     chosen["reading"] = settings.reading.to_json()
     # The device is where it ran, not what was measured; everything else names the configuration.
     named = {k: v for k, v in chosen.items() if k not in ("device", "seed", "product")}
+    told = {} if trial is None else {"trial": asdict(trial)}
+    if trial is not None and trial != Trial():
+        named |= told
     digest = hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode()).hexdigest()
     return {
         "sha256": digest[:16],
@@ -447,4 +456,5 @@ def configuration_of(
         "parts": dataset.counts,
         "seeds": seeds,
         "settings": chosen,
+        **told,
     }

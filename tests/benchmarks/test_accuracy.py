@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 
 import pytest
@@ -14,6 +16,17 @@ from differnet.detection import DensitySettings, DetectorSettings
 SMALL = DetectorSettings(
     image_size=64, folds=2, device="cpu", density=DensitySettings(steps=10, couplings=0, hidden=8)
 )
+
+
+class Small:
+    """Stands for the settings' class: whatever quality is asked for, these."""
+
+    def __new__(cls) -> DetectorSettings:  # type: ignore[misc]
+        return SMALL
+
+    @staticmethod
+    def of_quality(quality: str) -> DetectorSettings:
+        return SMALL
 
 
 @pytest.fixture
@@ -49,7 +62,7 @@ def test_a_measured_product_has_its_failures_and_its_ablation(
 
     make = accuracy.make_sample_product
     monkeypatch.setattr(accuracy, "make_sample_product", small)
-    monkeypatch.setattr(accuracy, "DetectorSettings", lambda: SMALL)
+    monkeypatch.setattr(accuracy, "DetectorSettings", Small)
     words = ["accuracy.py", "--only", "sample", "--ablation", "sample", "--seeds", "1"]
     monkeypatch.setattr("sys.argv", words)
     accuracy.main()
@@ -59,3 +72,24 @@ def test_a_measured_product_has_its_failures_and_its_ablation(
     assert "| sample | as it is by default | 1 | " in text
     assert "* ablation of sample: commit " in text
     assert (tmp_path / "accuracy" / "failures.png").exists()
+
+
+def test_the_slower_quality_stands_beside_the_default_on_the_same_parts(
+    program: Callable[[str], ModuleType], accuracy: ModuleType, tmp_path: Path
+) -> None:
+    stored = Path(__file__).parents[2] / "reports"
+    shutil.copy(stored / "benchmark-sample.json", tmp_path)
+    default = json.loads((stored / "benchmark-sample.json").read_text("utf-8"))
+    for run in default["by_seed"]:
+        for part in run["scores"].values():
+            # Better by hand: every defect above every good part.
+            part["total"] += 1000 if part["label"] != "good" else 0
+    default["image_auroc"] = 1.0
+    (tmp_path / "benchmark-sample-best.json").write_text(json.dumps(default), "utf-8")
+    text = accuracy.tables()
+    section = text[text.index("## The slower quality") : text.index("## What goes wrong")]
+    missing = 100 - 100 * fmean(r["image_auroc"] for r in default["by_seed"])
+    assert f"| sample | 3 | **100.00** | {missing:+.2f} | " in section
+    assert "| above |" in section
+    # It is no product of its own: the first table has the default's row alone.
+    assert "| sample-best |" not in text

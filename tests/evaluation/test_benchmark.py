@@ -17,6 +17,7 @@ from differnet.evaluation import MetricError, image_auroc
 from differnet.evaluation.benchmark import (
     BenchmarkError,
     Trial,
+    configuration_of,
     evaluate_detector,
     run_benchmark,
     run_benchmark_by_product,
@@ -130,6 +131,18 @@ def test_configuration_is_enough_to_run_it_again(measured: dict[str, Any]) -> No
     assert chosen["density"]["steps"] == 10
     assert chosen["scales"] == ({"name": "patches", "strides": (8, 16), "window": 1, "zoom": 0},)
     assert "max_pixels" in chosen["reading"]
+
+
+def test_a_trial_names_another_configuration(product: Path) -> None:
+    dataset = read_layout(product, "mvtec")
+
+    def name(trial: Trial | None) -> Any:
+        return configuration_of(dataset, SETTINGS, 1, trial)["sha256"]
+
+    names = [name(Trial()), name(Trial(parts=4)), name(Trial(parts=5)), name(Trial(contamination=0.1))]
+    assert len(set(names)) == 4
+    assert name(None) == names[0]
+    assert configuration_of(dataset, SETTINGS, 1, Trial(parts=4))["trial"]["parts"] == 4
 
 
 def test_same_seeds_measure_the_same(product: Path, measured: dict[str, Any]) -> None:
