@@ -220,6 +220,11 @@ def show_model(shown: Terminal, facts: dict[str, Any]) -> None:
             f"Calibrated on {calibration['parts']:,} good parts ({calibration['scheme']}). "
             "It holds for parts like these, seen by the same camera in the same light."
         )
+        if facts["variations"]:
+            shown.note(
+                f"To learn from, {facts['variations']:,} variations of themselves joined so few parts; "
+                "the shares rest on the parts alone."
+            )
     else:
         sentence = no_promise(calibration["parts"])
         shown.warn(

@@ -132,7 +132,7 @@ class PartDensity(nn.Module):
     Args:
         flow: On the raw statistics.
         shape: What the flow was built from.
-        parts: Good parts that it was learned from.
+        parts: Different good parts that it was learned from, variations of them not counted.
     """
 
     shape: FlowShape
@@ -145,13 +145,22 @@ class PartDensity(nn.Module):
         self.coordinates = coordinates_for(shape.features if shape.rank is None else shape.rank)
 
     @classmethod
-    def fit(cls, statistics: Tensor, settings: DensitySettings, seed: int) -> Self:
+    def fit(
+        cls, statistics: Tensor, settings: DensitySettings, seed: int, different: int | None = None
+    ) -> Self:
         """Fit to ``(parts, features)`` pooled statistics of good parts.
 
         The couplings act on the leading principal coordinates only, one for every 8 parts and at
         most 32; the many remaining directions, of which each part shows a little, stay Gaussian.
+
+        Args:
+            statistics: Of the parts.
+            settings: Smoothing, size and steps.
+            seed: Of weights, batches, noise and the trial.
+            different: How many different parts they are, where some are variations of others; by default all.
         """
         parts, features = statistics.shape
+        different = parts if different is None else different
         gaussian = _gaussian(statistics, noise=0.0)
         rank = _rank(gaussian)
         shape = FlowShape(features, 0, rank, max(1, min(32, parts // 8, features)), 0, settings.hidden)
@@ -173,8 +182,8 @@ class PartDensity(nn.Module):
                 gain = trial.log_prob(statistics[held]) - Flow(inner).log_prob(statistics[held])
             if float(gain.mean()) > 0:
                 chain = train(statistics, gaussian)
-                return cls(Flow(Compose([*_links(gaussian), chain])).eval(), coupled, parts)
-        return cls(Flow(gaussian).eval(), shape, parts)
+                return cls(Flow(Compose([*_links(gaussian), chain])).eval(), coupled, different)
+        return cls(Flow(gaussian).eval(), shape, different)
 
     @torch.no_grad()
     def energy(self, statistics: Tensor) -> tuple[Tensor, Tensor]:

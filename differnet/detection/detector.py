@@ -34,7 +34,7 @@ from differnet.detection.ignoring import IgnoreMask
 from differnet.detection.judging import Calibration, Identity, Judge
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.statistics import patch_vectors, pooled_statistics
-from differnet.detection.variations import fold_names, variations_for, vary
+from differnet.detection.variations import fold_names, strength_for, variations_for, vary
 from differnet.features import (
     Backbone,
     Preprocessing,
@@ -53,7 +53,7 @@ Progress = Callable[[str, int, int], None]
 _BATCH = 16
 # Of pictures that go through the network together: a batch at 512 x 512. Larger ones go in smaller groups.
 _PIXELS_A_PASS = _BATCH * 512 * 512
-# With fewer good parts there is nothing to hold out, and variations join them.
+# With fewer good parts there is nothing to hold out, and variations of them stand in for calibration too.
 _LEAST_PARTS = 4
 # Looks at the training parts: more find hardly one further part.
 _LOOKS = 3
@@ -91,8 +91,9 @@ class Detector:
     def fit(self, pictures: Sequence[Source], progress: Progress | None = None) -> Self:
         """Learn the densities of good parts.
 
-        One, two or three different parts are joined by variations of themselves, see
-        `differnet.detection.variations`; then nothing is promised, see `calibrate`.
+        Fewer than 32 different parts are joined by variations of themselves, see
+        `differnet.detection.variations`. From four parts on those are only learned from; with one, two or
+        three they are calibrated on as well, and nothing is promised, see `calibrate`.
 
         Args:
             pictures: Good parts. Files that cannot be read are left out and listed in ``skipped``; parts
@@ -116,14 +117,14 @@ class Detector:
         hashes: list[str] = []
         names: list[str] = []
         features = self._extract(pictures, "features", progress, hashes, names)
-        dealt = hashes
-        if len(set(hashes)) < _LEAST_PARTS:
+        dealt, each = hashes, 1 + variations_for(len(set(hashes)))
+        if each > 1:
             features, dealt = self._join_variations(pictures, progress)
             hashes = list(dict.fromkeys(hashes))
-            self._varied = len(hashes)
+            self._varied = len(hashes) if len(hashes) < _LEAST_PARTS else None
         self.seconds["features"] = time.perf_counter() - started
         started = time.perf_counter()
-        if self._varied is None and not settings.keep_suspects:
+        if each == 1 and not settings.keep_suspects:
             doubtful = self._suspected(features, hashes)
             kept = np.flatnonzero(~doubtful)
             # The strangest of very few are all there is to learn from.
@@ -131,11 +132,16 @@ class Detector:
                 self.suspects = [names[i] for i in np.flatnonzero(doubtful)]
                 features, hashes = features[torch.from_numpy(kept)], [hashes[i] for i in kept]
                 dealt = hashes
-        members, held = self._cross_fit(features, dealt, settings.density, progress)
+        different = len(set(hashes))
+        members, held = self._cross_fit(features, dealt, different, settings.density, progress)
         with one_thread():
-            complete = self._fit_member(features, settings.density, len(members), len(members), progress)
-        self.ensemble_, self._held_out = Ensemble(members, complete), held
-        self._held_out = replace(held, kinds=self.ensemble_.kinds(features))
+            complete = self._fit_member(
+                features, settings.density, len(members), len(members), progress, different
+            )
+        self.ensemble_ = Ensemble(members, complete)
+        held = replace(held, kinds=self.ensemble_.kinds(features))
+        # A promise rests on parts alone: variations of a part are not exchangeable with other parts.
+        self._held_out = held if self._varied is not None else held[slice(None, None, each)]
         self._trained_on = frozenset(hashes)
         self.seconds["densities"] = time.perf_counter() - started
         self.provenance_ = {
@@ -362,6 +368,7 @@ class Detector:
                 if isinstance(picture, Picture):
                     different.setdefault(picture.sha256, picture)
         each = 1 + variations_for(len(different))
+        strength = strength_for(len(different))
         side, ignored = max(self.settings.sizes), self.ignored_
         gathered: list[Features] = []
         for done, part in enumerate(different.values()):
@@ -370,7 +377,9 @@ class Detector:
                 part = replace(part, pixels=ignored.paint(part.pixels, self.preprocessing_[0].mean))
             for start in range(0, each, _BATCH):
                 numbers = range(start, min(start + _BATCH, each))
-                some = [vary(part, i, self.settings.seed, side, move=ignored is None) for i in numbers]
+                some = [
+                    vary(part, i, self.settings.seed, side, strength, move=ignored is None) for i in numbers
+                ]
                 gathered.append(self._features(some))
                 if progress is not None:
                     progress("variations", done * each + numbers.stop, len(different) * each)
@@ -401,18 +410,25 @@ class Detector:
     def _cross_fit(
         self,
         features: Features,
-        hashes: Sequence[str],
+        names: Sequence[str],
+        different: int,
         density: DensitySettings,
         progress: Progress | None,
     ) -> tuple[tuple[Member, ...], RawEvidence]:
-        """Fit the members, and judge every part by the one that has missed it."""
-        folds = min(self.settings.folds, len(set(hashes)))
-        fold_of = deal(hashes, folds, self.settings.seed)
+        """Fit the members, and judge every picture by the one that has missed it.
+
+        Pictures of a name go into one fold; ``different`` parts are on them.
+        """
+        folds = min(self.settings.folds, len(set(names)))
+        fold_of = deal(names, folds, self.settings.seed)
         members: list[Member] = []
         held: list[RawEvidence] = []
         with one_thread():
             for fold in range(folds):
-                members.append(self._fit_member(features[fold_of != fold], density, fold, folds, progress))
+                seen = fold_of != fold
+                # Of one part its pictures are dealt, of several the parts.
+                given = min(different, len({name for name, of in zip(names, seen, strict=True) if of}))
+                members.append(self._fit_member(features[seen], density, fold, folds, progress, given))
                 held.append(held_out(members[-1], features[fold_of == fold]))
         index = torch.cat([torch.nonzero(fold_of == fold)[:, 0] for fold in range(folds)])
         return tuple(members), RawEvidence.joined(held)[np.argsort(index.numpy())]
@@ -424,13 +440,14 @@ class Detector:
         number: int,
         folds: int,
         progress: Progress | None,
+        different: int,
     ) -> Member:
         def told(done: int, of: int) -> None:
             if progress is not None:
                 progress("densities", number * of + done, (folds + 1) * of)
 
         seed = 1000 * self.settings.seed + 10 * number
-        return Member.fit(features, density, seed, told)
+        return Member.fit(features, density, seed, told, different)
 
     def _refuse(self, judge: Judge, source: Source, error: ImageError) -> Inspection:
         known = _file_hash(source, self.settings.reading.max_file_bytes)

@@ -95,7 +95,14 @@ class Member:
         return [*wholes, *((f"patches{i}", p) for i, p in enumerate(self.patches))]
 
     @classmethod
-    def fit(cls, features: Features, density: DensitySettings, seed: int, told: Told | None = None) -> Member:
+    def fit(
+        cls,
+        features: Features,
+        density: DensitySettings,
+        seed: int,
+        told: Told | None = None,
+        different: int | None = None,
+    ) -> Member:
         """Learn from good parts.
 
         Args:
@@ -103,8 +110,11 @@ class Member:
             density: How.
             seed: Of weights, batches and noise.
             told: Called with (steps done, steps in all).
+            different: As for `PartDensity.fit`.
         """
-        wholes = tuple(PartDensity.fit(s, density, seed + 100 * i) for i, s in enumerate(features.statistics))
+        wholes = tuple(
+            PartDensity.fit(s, density, seed + 100 * i, different) for i, s in enumerate(features.statistics)
+        )
         coordinates = wholes[0].leading(features.statistics[0])
         total = len(features.patches) * density.steps
         fitted: list[PatchDensity] = []

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from detection.conftest import SIZE, SMALL
 from differnet.detection import BundleError, DensitySettings, Detector, Family
 from differnet.detection.bundle import _sealed
 from differnet.detection.detector import as_picture
-from differnet.detection.variations import fold_names, variations_for, vary
+from differnet.detection.ensemble import Features, deal
+from differnet.detection.variations import Strength, fold_names, strength_for, variations_for, vary
 from differnet.images.reading import write_png
 from differnet.images.synthetic import render_wrong_input
 from differnet.records import Picture, Verdict
@@ -25,6 +27,7 @@ from differnet.records import Picture, Verdict
 Pixels = NDArray[np.uint8]
 Files = Callable[[list[Pixels]], list[Path]]
 
+USUAL = Strength()
 QUICK = replace(SMALL, image_size=64, density=DensitySettings(steps=10, couplings=2, hidden=8))
 KEPT = {Verdict.PASS, Verdict.REVIEW}
 REJECTED = {Verdict.DEFECT, Verdict.OOD}
@@ -153,7 +156,46 @@ def test_four_parts_promise_again(good: list[Pixels]) -> None:
     facts = detector.fit(good[:4]).calibrate().facts()
     assert facts["calibration"]["promised"]
     assert facts["calibration"]["scheme"] == "cross-fitted"
-    assert facts["variations"] == 0
+    # Learned from with variations, calibrated without.
+    assert facts["calibration"]["parts"] == facts["training_parts"] == 4
+    assert facts["variations"] == 60
+
+
+def test_variations_count_as_no_parts(good: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every fold misses whole parts, and what is kept of the held-out evidence is the parts' own."""
+    missed: list[set[str]] = []
+    extracted: list[Features] = []
+    cross_fit = Detector._cross_fit
+
+    def remember(self: Detector, features: Features, names: list[str], *given: Any) -> Any:
+        extracted.append(features)
+        fold_of = deal(names, QUICK.folds, QUICK.seed).tolist()
+        missed.extend(
+            {name for name, of in zip(names, fold_of, strict=True) if of == fold} for fold in set(fold_of)
+        )
+        return cross_fit(self, features, names, *given)
+
+    monkeypatch.setattr(Detector, "_cross_fit", remember)
+    detector = Detector(QUICK).fit([good[0], *good[:8], good[3]]).calibrate()
+    assert sorted(name for names in missed for name in names) == sorted(
+        as_picture(p, QUICK.reading).sha256 for p in good[:8]
+    )
+    ensemble, held, calibration = detector.ensemble_, detector._held_out, detector.calibration_
+    assert ensemble is not None
+    assert held is not None
+    assert calibration is not None
+    assert len(extracted[0]) == 64
+    assert len(held.whole) == calibration.parts == 8
+    # Eight parts are too few to tell kinds, however many pictures are made of them.
+    assert [w.parts for w in ensemble.complete.wholes] == [8] * len(ensemble.complete.wholes)
+    assert ensemble.kind_features == 0
+    own = detector._extract(good[:8], "", None, [])
+    assert torch.allclose(extracted[0].statistics[0][::8], own.statistics[0], atol=1e-5)
+
+
+def test_enough_parts_are_not_varied(good: list[Pixels]) -> None:
+    assert Detector(QUICK).fit(good[:31]).calibrate().facts()["variations"] == 31
+    assert Detector(QUICK).fit(good[:32]).calibrate().facts()["variations"] == 0
 
 
 def test_further_parts_calibrate_what_was_learned_from_one(good: list[Pixels], fresh: list[Pixels]) -> None:
@@ -192,32 +234,38 @@ def test_nothing_of_an_ignored_region_reaches_the_variations(good: list[Pixels],
 
 def test_variations_are_the_same_part_seen_again(good: list[Pixels]) -> None:
     part = as_picture(good[0], SMALL.reading)
-    assert vary(part, 0, 7, SIZE) is part
-    some = [vary(part, number, 7, SIZE) for number in range(1, 9)]
+    assert vary(part, 0, 7, SIZE, USUAL) is part
+    some = [vary(part, number, 7, SIZE, USUAL) for number in range(1, 9)]
     assert len({p.sha256 for p in some}) == 8
     for picture in some:
         assert picture.pixels.shape == part.pixels.shape
         assert picture.pixels.dtype == np.uint8
         difference = np.abs(picture.pixels.astype(float) - part.pixels).mean()
         assert 1 < difference < 60
-    assert np.array_equal(vary(part, 3, 7, SIZE).pixels, some[2].pixels)
-    assert not np.array_equal(vary(part, 3, 8, SIZE).pixels, some[2].pixels)
-    still = vary(part, 3, 7, SIZE, move=False)
+    assert np.array_equal(vary(part, 3, 7, SIZE, USUAL).pixels, some[2].pixels)
+    assert not np.array_equal(vary(part, 3, 8, SIZE, USUAL).pixels, some[2].pixels)
+    still = vary(part, 3, 7, SIZE, USUAL, move=False)
     assert not np.array_equal(still.pixels, some[2].pixels)
 
 
 def test_variations_of_deep_large_and_tiny_pictures() -> None:
     rng = np.random.default_rng(0)
     deep = rng.integers(0, 65536, (40, 500, 3), dtype=np.uint16)
-    varied = vary(Picture(deep, None, "a" * 64, bit_depth=16), 1, 0, 64)
+    varied = vary(Picture(deep, None, "a" * 64, bit_depth=16), 1, 0, 64, USUAL)
     assert (varied.pixels.shape, str(varied.pixels.dtype), varied.bit_depth) == ((40, 500, 3), "uint16", 16)
-    large = vary(Picture(np.zeros((300, 600, 3), np.uint8), None, "b" * 64), 1, 0, 64)
+    large = vary(Picture(np.zeros((300, 600, 3), np.uint8), None, "b" * 64), 1, 0, 64, USUAL)
     assert large.pixels.shape == (128, 256, 3)
-    tiny = vary(Picture(np.full((1, 1, 3), 80, np.uint8), None, "c" * 64), 1, 0, 64)
+    tiny = vary(Picture(np.full((1, 1, 3), 80, np.uint8), None, "c" * 64), 1, 0, 64, USUAL)
     assert tiny.pixels.shape == (1, 1, 3)
 
 
 def test_whole_parts_are_held_out_where_there_are_several() -> None:
-    assert [variations_for(parts) for parts in (1, 2, 3)] == [47, 23, 15]
+    assert [variations_for(parts) for parts in (1, 2, 3, 4, 16, 31, 32)] == [47, 23, 15, 15, 3, 1, 0]
     assert fold_names(["a", "b"], 3) == ["a"] * 3 + ["b"] * 3
     assert len(set(fold_names(["a"], 48))) == 48
+
+
+def test_from_four_parts_on_variations_go_half_as_far() -> None:
+    assert strength_for(1) == strength_for(3) == USUAL
+    assert strength_for(4).turn == USUAL.turn / 2
+    assert {far / 2 for far in vars(USUAL).values()} == set(vars(strength_for(31)).values())
