@@ -89,9 +89,10 @@ def histogram_svg(
     left, right, top, row_height = 46, 14, 34, 92
     plot_width = width - left - right
     bottom = top + row_height * max(1, len(groups))
+    tops = {group: top + row_height * place for place, group in enumerate(groups)}
     rows = [
-        _histogram_row(histogram.counts[group], group, left, top + row_height * place, plot_width, name)
-        for place, group in enumerate(groups)
+        _histogram_row(histogram.counts[group], group, left, at, plot_width, name)
+        for group, at in tops.items()
     ]
     body = Markup("").join(
         [
@@ -100,6 +101,8 @@ def histogram_svg(
             _axis(histogram, left, plot_width, bottom, rated=rated),
             _threshold("T1", t_review, histogram.upper, left, plot_width, bottom, "end"),
             _threshold("T2", t_defect, histogram.upper, left, plot_width, bottom, "start"),
+            # Last, so that no threshold runs through a name.
+            *(_row_name(histogram.counts[group], group, left, at) for group, at in tops.items()),
         ]
     )
     patterns = Markup("").join(_pattern(group, name) for group in groups)
@@ -275,15 +278,11 @@ def _histogram_row(
         for place, count in enumerate(counts.tolist())
         if count
     )
-    words = Markup('<text class="row" x="{}" y="{}">{} <tspan class="quiet">{:,}</tspan></text>').format(
-        left, top + 14, group.words, int(counts.sum())
-    )
     return Markup(
-        '<g>{words}<text class="quiet" x="{x}" y="{y}" text-anchor="end">{largest:,}</text>'
+        '<g><text class="quiet" x="{x}" y="{y}" text-anchor="end">{largest:,}</text>'
         '<path class="grid" d="M{left},{line} h{width}"/><path class="axis" d="M{left},{base} h{width}"/>'
         "{bars}</g>"
     ).format(
-        words=words,
         x=left - 6,
         y=top + strip + 4,
         largest=largest,
@@ -292,6 +291,12 @@ def _histogram_row(
         width=width,
         base=base,
         bars=bars,
+    )
+
+
+def _row_name(counts: NDArray[np.int64], group: Truth, left: float, top: float) -> Markup:
+    return Markup('<text class="row" x="{}" y="{}">{} <tspan class="quiet">{:,}</tspan></text>').format(
+        left, top + 14, group.words, int(counts.sum())
     )
 
 
