@@ -110,14 +110,7 @@ def run_benchmark(
             of them is another task.
         MetricError: The test parts lack good or defective ones; said before anything is trained.
     """
-    require_seeds(seeds)
-    if len(dataset.products) > 1:
-        raise BenchmarkError(
-            expected="one product",
-            found=", ".join(dataset.products),
-            remedy="Use run_benchmark_by_product, or Dataset.of_product for one of them.",
-        )
-    labelled_test_parts(dataset)
+    require_measurable(dataset, seeds, "run_benchmark_by_product")
     trial = trial or Trial()
     runs: list[dict[str, Any]] = []
     for seed in range(seeds):
@@ -147,14 +140,7 @@ def run_benchmark(
             }
         )
     return {
-        "image_auroc": mean_of(runs, "image_auroc"),
-        "image_auroc_spread": float(np.ptp([r["image_auroc"] for r in runs])),
-        "pixel_auroc": mean_of(runs, "pixel_auroc"),
-        "aupro": mean_of(runs, "aupro"),
-        "by_defect": {k: fmean(r["by_defect"][k] for r in runs) for k in runs[0]["by_defect"]},
-        "evidence": {k: fmean(r["evidence"][k] for r in runs) for k in runs[0]["evidence"]},
-        "by_seed": runs,
-        "seconds": {k: round(fmean(r["seconds"][k] for r in runs), 2) for k in runs[0]["seconds"]},
+        **summary_of(runs),
         "configuration": configuration_of(dataset, settings, seeds, trial),
     }
 
@@ -332,6 +318,28 @@ def evaluate_detector(
     return measured
 
 
+def require_measurable(dataset: Dataset, seeds: int, by_product: str) -> None:
+    """Refuse what no figure of one product can come of; said before anything is trained.
+
+    Args:
+        dataset: To be measured on.
+        seeds: How many runs.
+        by_product: The function that takes several products.
+
+    Raises:
+        BenchmarkError: No seed, or several products.
+        MetricError: The test parts lack good or defective ones.
+    """
+    require_seeds(seeds)
+    if len(dataset.products) > 1:
+        raise BenchmarkError(
+            expected="one product",
+            found=", ".join(dataset.products),
+            remedy=f"Use {by_product}, or Dataset.of_product for one of them.",
+        )
+    labelled_test_parts(dataset)
+
+
 def require_seeds(seeds: int) -> None:
     """Refuse to measure nothing.
 
@@ -386,6 +394,24 @@ def _rate(events: np.ndarray[Any, Any], of: np.ndarray[Any, Any]) -> dict[str, A
     k, n = int(events.sum()), int(of.sum())
     low, high = proportion_interval(k, n)
     return {"events": k, "of": n, "rate": k / n, "low": low, "high": high}
+
+
+def summary_of(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the means over seeds, the spread of the image AUROC, and the runs themselves (``by_seed``)."""
+
+    def by_name(field: str) -> dict[str, float]:
+        return {name: fmean(r[field][name] for r in runs) for name in runs[0][field]}
+
+    return {
+        "image_auroc": mean_of(runs, "image_auroc"),
+        "image_auroc_spread": float(np.ptp([r["image_auroc"] for r in runs])),
+        "pixel_auroc": mean_of(runs, "pixel_auroc"),
+        "aupro": mean_of(runs, "aupro"),
+        "by_defect": by_name("by_defect"),
+        "evidence": by_name("evidence"),
+        "by_seed": runs,
+        "seconds": {name: round(mean, 2) for name, mean in by_name("seconds").items()},
+    }
 
 
 def mean_of(runs: Sequence[Mapping[str, Any]], name: str) -> float | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from collections.abc import Callable, Mapping
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,13 @@ from differnet.detection.founding import DifferNet, DifferNetSettings
 from differnet.detection.gaussian import PooledGaussian
 from differnet.detection.method import BATCH, Judgement, Method, MethodError, MethodSettings, Progress
 from differnet.evaluation.benchmark import (
-    BenchmarkError,
     configuration_of,
     labelled_test_parts,
-    mean_of,
     measure_each_product,
     numbered,
-    require_seeds,
+    require_measurable,
     running_commit,
+    summary_of,
 )
 from differnet.evaluation.metrics import PixelCurves, aupr, by_kind, fpr_at_tpr, image_auroc
 from differnet.evaluation.per_part import by_part
@@ -90,14 +88,7 @@ def run_method_benchmark(
         BenchmarkError: No seed, or several products.
         MetricError: The test parts lack good or defective ones; said before anything is fitted.
     """
-    require_seeds(seeds)
-    if len(dataset.products) > 1:
-        raise BenchmarkError(
-            expected="one product",
-            found=", ".join(dataset.products),
-            remedy="Use run_method_benchmark_by_product, or Dataset.of_product for one of them.",
-        )
-    labelled_test_parts(dataset)
+    require_measurable(dataset, seeds, "run_method_benchmark_by_product")
     # Noted before: what is measured is the code that stands there now.
     commit = running_commit()
     versions = {"differnet": __version__} | {name: importlib.metadata.version(name) for name in _PACKAGES}
@@ -120,14 +111,7 @@ def run_method_benchmark(
         )
     return {
         "method": method.name,
-        "image_auroc": mean_of(runs, "image_auroc"),
-        "image_auroc_spread": float(np.ptp([r["image_auroc"] for r in runs])),
-        "pixel_auroc": mean_of(runs, "pixel_auroc"),
-        "aupro": mean_of(runs, "aupro"),
-        "by_defect": {k: fmean(r["by_defect"][k] for r in runs) for k in runs[0]["by_defect"]},
-        "evidence": {k: fmean(r["evidence"][k] for r in runs) for k in runs[0]["evidence"]},
-        "by_seed": runs,
-        "seconds": {k: round(fmean(r["seconds"][k] for r in runs), 2) for k in runs[0]["seconds"]},
+        **summary_of(runs),
         "configuration": {**configuration_of(dataset, method.settings, seeds), "commit": commit},
     }
 
