@@ -67,7 +67,7 @@ benchmark: environment  ## accuracy under the protocol: make benchmark DATA=fold
 	@test -n "$(DATA)" || { echo "Name a folder: make benchmark DATA=folder LAYOUT=mtd" >&2; exit 2; }
 	@$(BIN)/differnet benchmark "$(DATA)" --layout $(LAYOUT) --seeds $(SEEDS) --json
 
-reports: environment  ## rebuild reports/accuracy.md: three seeds a product, about 20 minutes on two cores
+reports: environment  ## rebuild reports/accuracy.md: three seeds of every case, some hours on two cores
 	@$(BIN)/python benchmarks/accuracy.py
 
 flow-reports: environment  ## rebuild reports/flows.md: every family, and three other libraries beside it, about an hour

@@ -222,7 +222,7 @@ def show_model(shown: Terminal, facts: dict[str, Any]) -> None:
         )
         if facts["variations"]:
             shown.note(
-                f"To learn from, {facts['variations']:,} variations of themselves joined so few parts; "
+                f"So few parts were joined by {facts['variations']:,} variations of themselves in training; "
                 "the shares rest on the parts alone."
             )
     else:
