@@ -2,8 +2,9 @@
 
 Every seed trains the detector once with the defaults, and once for each part of the design that training
 depends on. Whatever only concerns how evidence is read (kinds of part, sums, one evidence alone, z only) is
-asked of the evidence of that first training. Each product leaves `reports/ablation-<product>.json`; seeds
-are trained one after another, three to four trainings each.
+asked of the evidence of that first training, and once more without any defect: a detector of three quarters
+of the training parts tells the others from simulated defects on them. Each product leaves
+`reports/ablation-<product>.json`; seeds are trained one after another, four to five trainings each.
 """
 
 from __future__ import annotations
@@ -19,19 +20,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from differnet.calibration import Kernel
+from differnet.calibration import Kernel, TailScale
 from differnet.detection import DetectorSettings
-from differnet.detection.detector import Detector
+from differnet.detection.detector import Detector, as_picture
 from differnet.detection.ensemble import RawEvidence
-from differnet.detection.judging import Calibration, Identity, Judge
+from differnet.detection.judging import Calibration, Identity, Judge, Usual
 from differnet.detection.statistics import PatchScale
 from differnet.evaluation.benchmark import BenchmarkError, labelled_test_parts
 from differnet.evaluation.intervals import auroc_difference
 from differnet.evaluation.metrics import by_kind, image_auroc
+from differnet.images.disturbances import DEFECT_SIMULATIONS, simulate_defect
 from differnet.images.layouts import GOOD, Dataset
+from differnet.records import Picture
 
 Figures = NDArray[np.float64]
 DEFAULT = "default"
+# Good parts that are held out and spoilt, ten times each: more would take longer than training.
+_MOST_SPARED, _LEAST_SPARED = 60, 4
 
 
 @dataclass(frozen=True)
@@ -78,21 +83,27 @@ def _strongest(evidence: Evidence) -> Figures:
     return np.asarray(np.max(surprises(evidence), axis=0))
 
 
-def _full_nll(evidence: Evidence) -> Figures:
-    """Judge by nats instead of log energies, calibrated on those of the same good parts."""
+def _typicality(evidence: Evidence) -> Figures:
+    return _by(evidence, "typicality")
 
-    def nats(raw: RawEvidence) -> RawEvidence:
-        # The nll of the whole is known at the first zoom, which is the only one of the defaults.
-        return replace(raw, whole=raw.nll_whole[:, None], local=raw.nll_local)
 
-    return _default(replace(evidence, held_out=nats(evidence.held_out), test=nats(evidence.test)))
+def _improbability(evidence: Evidence) -> Figures:
+    return _by(evidence, "improbability")
+
+
+def _by(evidence: Evidence, statistic: str) -> Figures:
+    """Judge patches by one statistic of their density alone."""
+    usual = evidence.judge().calibration.usual
+    return _read(replace(usual, local={statistic: usual.local[statistic]}), evidence)
+
+
+def _read(usual: Usual, evidence: Evidence) -> Figures:
+    scale = TailScale.fit(usual.held_out.sums["total"])
+    return scale.strangeness(usual.surprises(evidence.test).sums["total"])
 
 
 def surprises(evidence: Evidence) -> list[Figures]:
-    """Return what each kind of evidence says of the test parts, as the default adds it up.
-
-    The whole is asked with and without regard to the kind of part where kinds explain something, patches
-    with regard to it alone.
+    """Return what the whole and the patches say of the test parts, as the default adds it up.
 
     Args:
         evidence: Of one training.
@@ -101,7 +112,7 @@ def surprises(evidence: Evidence) -> list[Figures]:
         ``(parts,)`` surprises each, see `differnet.calibration.surprise`.
     """
     found = evidence.judge().calibration.usual.surprises(evidence.test)
-    return [*(s for of_zoom in found.whole for s in of_zoom), *found.local]
+    return [*found.whole, *found.local]
 
 
 @dataclass(frozen=True)
@@ -135,7 +146,8 @@ ABLATIONS = {
     "strongest": Ablation("the strongest evidence instead of the sum", _strongest),
     "whole": Ablation("the whole alone", _whole),
     "local": Ablation("patches alone", _local),
-    "full_nll": Ablation("full nll instead of z only", _full_nll),
+    "typicality": Ablation("patches by z only", _typicality),
+    "improbability": Ablation("patches by full nll only", _improbability),
     "keep_suspects": Ablation("suspects kept", change=lambda s: replace(s, keep_suspects=True)),
 }
 
@@ -153,7 +165,7 @@ def measure(dataset: Dataset, settings: DetectorSettings, seeds: int) -> dict[st
         ``by_seed`` (image AUROC), whether it was ``trained`` anew and is the ``same`` as the default part by
         part, and ``difference``, ``low``, ``high`` and ``word``: its image AUROC less the default's, with the
         paired interval of the placements' means over seeds. ``suspects``: how many training parts each seed
-        left out. ``parts``: how many were tested on.
+        left out. ``parts``: how many were tested on. ``simulated``: see `measure_simulated`.
 
     Raises:
         BenchmarkError: No seed, or a test part that cannot be read.
@@ -181,10 +193,75 @@ def measure(dataset: Dataset, settings: DetectorSettings, seeds: int) -> dict[st
         "rows": {name: _row(name, runs[name], runs[DEFAULT], labels, defective) for name in ABLATIONS},
         "suspects": suspects,
         "parts": {"good": labels.count(GOOD), "defective": sum(defective)},
+        "simulated": measure_simulated(dataset, settings, seeds),
     }
 
 
-def _trained(settings: DetectorSettings, train: Sequence[Path], test: Sequence[Path], told: str) -> Evidence:
+def measure_simulated(dataset: Dataset, settings: DetectorSettings, seeds: int) -> dict[str, Any]:
+    """Measure every way to read evidence on simulated defects; no test part is looked at.
+
+    Each seed draws a quarter of the training parts, at most 60, that nobody trains on. Each of them is spoilt
+    once in every way of `differnet.images.disturbances`.
+
+    Args:
+        dataset: With at least 16 readable training parts.
+        settings: As for `measure`.
+        seeds: How many runs.
+
+    Returns:
+        ``rows``: an ablation's name, of those that train nothing, to ``auroc``, the mean over kinds and seeds
+        of the AUROC of spoilt parts against the same parts as they were, ``by_seed`` and ``by_kind``.
+        ``parts``: how many were spoilt.
+
+    Raises:
+        BenchmarkError: Fewer than 16 training parts.
+    """
+    paths = [p.path for p in dataset.train_good]
+    if len(paths) < 4 * _LEAST_SPARED:
+        raise BenchmarkError(
+            expected=f"at least {4 * _LEAST_SPARED} training parts",
+            found=str(len(paths)),
+            remedy="Of fewer, a quarter is too little to compare on.",
+        )
+    readings = [name for name, ablation in ABLATIONS.items() if ablation.change is None]
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in readings}
+    for seed in range(seeds):
+        chosen = replace(settings, seed=seed)
+        order = np.random.default_rng(seed).permutation(len(paths))
+        spared, rest = np.split(order, [len(paths) // 4])
+        good = [as_picture(paths[i], chosen.reading) for i in spared[:_MOST_SPARED]]
+        spoilt: list[Picture] = []
+        for number, kind in enumerate(DEFECT_SIMULATIONS):
+            for i, part in enumerate(good):
+                rng = np.random.default_rng([seed, i, number])
+                donor = good[(i + 1) % len(good)].pixels
+                pixels, _ = simulate_defect(part.pixels, kind, rng, donors=[donor])
+                spoilt.append(as_picture(pixels, chosen.reading))
+        told = f"seed {seed}: simulated defects of {len(good)} held-out good parts"
+        evidence = _trained(chosen, [paths[i] for i in sorted(rest)], [*good, *spoilt], told)
+        for name in readings:
+            strangeness = ABLATIONS[name].read(evidence)
+            usual, kinds = np.split(strangeness, [len(good)])
+            found[name].append(
+                {
+                    kind: image_auroc([*usual, *of_kind], [*[False] * len(good), *[True] * len(good)])
+                    for kind, of_kind in zip(
+                        DEFECT_SIMULATIONS, np.split(kinds, len(DEFECT_SIMULATIONS)), strict=True
+                    )
+                }
+            )
+    return {"rows": {name: _simulated_row(runs) for name, runs in found.items()}, "parts": len(good)}
+
+
+def _simulated_row(runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    by_seed = [fmean(run.values()) for run in runs]
+    by_kind = {kind: fmean(run[kind] for run in runs) for kind in DEFECT_SIMULATIONS}
+    return {"auroc": fmean(by_seed), "by_seed": by_seed, "by_kind": by_kind}
+
+
+def _trained(
+    settings: DetectorSettings, train: Sequence[Path], test: Sequence[Path | Picture], told: str
+) -> Evidence:
     print(f"  {told}", file=sys.stderr, flush=True)
     detector = Detector(settings).fit(train)
     held_out, suspects = detector._held_out, len(detector.suspects)
@@ -241,8 +318,8 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """
     lines = [
         "| product | design | seeds | image AUROC | less the default, points | 95 % interval | it is | "
-        "weakest kind of defect |",
-        "|---|---|---|---|---|---|---|---|",
+        "weakest kind of defect | simulated defects |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for product, stored in results.items():
         for name, r in stored["rows"].items():
@@ -256,5 +333,8 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 points, low, high = (f"{100 * r[k]:+.2f}" for k in ("difference", "low", "high"))
                 cells += [points, f"{low} to {high}", r["word"]]
             cells.append(f"{kind} {100 * weakest:.2f}")
+            # Older figures have none.
+            simulated = stored.get("simulated", {"rows": {}})["rows"].get(name)
+            cells.append("" if simulated is None else f"{100 * simulated['auroc']:.2f}")
             lines.append("| " + " | ".join(cells) + " |")
     return lines

@@ -136,14 +136,15 @@ class RawEvidence:
 
     An *energy* is ``|z|^2 / D``, a squared latent norm in units of what it is on average: 1 for a vector as
     typical as can be. It is the z-only statistic: the log-determinant, a vector's local volume, is left out.
+    The nll counts it.
 
     Attributes:
         whole: ``(parts, zooms)`` log energy of the pooled statistics.
         local: ``(parts, scales)`` log of the mean energy of the patches of highest energy.
         extent: ``(parts, scales)`` energy of the median cell of a coarse grid: how strange is most of the
             picture?
-        nll_whole: ``(parts,)`` nats, at the first zoom.
-        nll_local: ``(parts, scales)`` mean nll of the patches of highest nll, nats.
+        nll_whole: ``(parts,)`` nll at the first zoom, nats a feature.
+        nll_local: ``(parts, scales)`` mean nll of the patches of highest nll, nats a feature.
         kinds: ``(parts, k)`` leading coordinates of the pooled statistics: what kind of part it is.
         maps: One ``(parts, rows, columns)`` map of energies a scale; 0, below every energy, where ignored.
         shares: One ``(parts, rows, columns)`` a zoom: what each cell adds to the energy of the whole, in
@@ -261,7 +262,7 @@ def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Fe
     for density, patches, kept in zip(local.patches, some.patches, some.kept, strict=True):
         energy, nats = density.energy(patches, coordinates)
         strongest.append(_top(energy[:, kept]))
-        nll_local.append(_top(nats[:, kept]))
+        nll_local.append(_top(nats[:, kept]) / patches.shape[-1])
         energy = energy * kept
         share = functional.adaptive_avg_pool2d(kept[None, None].float(), _EXTENT_CELLS).flatten()
         cells = functional.adaptive_avg_pool2d(energy[:, None], _EXTENT_CELLS).flatten(1)
@@ -272,7 +273,7 @@ def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Fe
         whole=_figures(torch.stack(energies, 1).log()),
         local=_figures(torch.stack(strongest, 1).log()),
         extent=_figures(torch.stack(extent, 1)),
-        nll_whole=_figures(torch.stack([nll for _, nll in judged[0]]).mean(0)),
+        nll_whole=_figures(torch.stack([nll for _, nll in judged[0]]).mean(0) / some.statistics[0].shape[1]),
         nll_local=_figures(torch.stack(nll_local, 1)),
         kinds=_figures(coordinates),
         maps=tuple(maps),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,18 +44,22 @@ _LOCAL_BLUR = 1 / 64
 _WHOLE_BLUR = 1 / 32
 
 
+# The arrays of a calibration, by the names of its attributes.
+CALIBRATION_ARRAYS = ("whole", "local", "nll_local", "extent", "kinds", "peaks", "heat", "kernels")
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What the good parts showed, out of fold; everything a verdict rests on.
 
     Attributes:
-        whole: ``(parts, zooms)`` raw evidence, likewise ``local`` and ``extent`` ``(parts, scales)``, and
-            ``kinds`` ``(parts, k)``.
+        whole: ``(parts, zooms)`` raw evidence, likewise ``local``, ``nll_local`` and ``extent``
+            ``(parts, scales)``, and ``kinds`` ``(parts, k)``.
         peaks: ``(parts,)`` largest value of each good part's heat map.
         heat: ``(scales + zooms, 33)`` how hot good cells are, a `HeatScale` a map of energies and then a map
             of shares.
-        kernels: ``(zooms + scales, 2)`` length and signal of what is usual for a kind of part, for the global
-            and then the local evidence.
+        kernels: ``(zooms + 2 scales, 2)`` length and signal of what is usual for a kind of part: for the
+            global evidence, the patches' typicality, and their improbability.
         alpha_review, alpha_defect: Rates in force: the ones asked for, or the smallest that these parts
             can promise.
         scheme: ``cross-fitted``, ``split``, or ``variations``: of very few parts and of variations of them,
@@ -67,6 +71,7 @@ class Calibration:
 
     whole: Figures
     local: Figures
+    nll_local: Figures
     extent: Figures
     kinds: Figures
     peaks: Figures
@@ -95,10 +100,12 @@ class Calibration:
         """
         least = smallest_alpha(len(evidence.whole))
         scales = [HeatScale.fit(_counted(m, ignored)) for m in (*evidence.maps, *evidence.shares)]
-        columns = [*evidence.whole.T, *evidence.local.T]
+        improbable = _improbability(evidence.nll_local, _typical(evidence.nll_local))
+        columns = [*evidence.whole.T, *evidence.local.T, *improbable.T]
         found = cls(
             whole=evidence.whole,
             local=evidence.local,
+            nll_local=evidence.nll_local,
             extent=evidence.extent,
             kinds=evidence.kinds,
             peaks=np.zeros(len(evidence.whole)),
@@ -114,25 +121,32 @@ class Calibration:
         return replace(found, peaks=heat.reshape(len(heat), -1).max(1).astype(np.float64))
 
     @property
-    def usual(self) -> _AllUsual:
+    def usual(self) -> Usual:
         """What each kind of evidence usually is."""
-        zooms = self.whole.shape[1]
-        whole = [
-            _Usual.fit(column, self.kinds, self.kernels[i], both=True)
-            for i, column in enumerate(self.whole.T)
-        ]
-        local = [
-            _Usual.fit(column, self.kinds, self.kernels[zooms + i], both=False)
-            for i, column in enumerate(self.local.T)
-        ]
-        return _AllUsual(whole, local)
+        zooms, scales = self.whole.shape[1], self.local.shape[1]
+        whole, typicality, improbability = np.split(self.kernels, [zooms, zooms + scales])
+        typical = _typical(self.nll_local)
 
-    def heat_maps(self, raw: RawEvidence, surprises: _Surprises) -> NDArray[np.float32]:
+        def fit(columns: Figures, kernels: Figures, *, both: bool) -> list[_Usual]:
+            pairs = zip(columns.T, kernels, strict=True)
+            return [_Usual.fit(column, self.kinds, kernel, both=both) for column, kernel in pairs]
+
+        return Usual(
+            fit(self.whole, whole, both=True),
+            {
+                "typicality": fit(self.local, typicality, both=False),
+                "improbability": fit(_improbability(self.nll_local, typical), improbability, both=False),
+            },
+            typical,
+        )
+
+    def heat_maps(self, raw: RawEvidence, surprises: Surprises) -> NDArray[np.float32]:
         """Return ``(parts, rows, columns)`` heat on the finest grid: how rarely is a good cell as hot?
 
-        The scales' maps are averaged. Where the energy of the whole says much of what is said of a part, what
-        each cell adds to that energy is added in proportion: a small flaw is then where its patches are, and
-        an uneven surface where the unevenness is.
+        The scales' maps of energies are averaged; those of nll locate simulated defects no better. Where the
+        energy of the whole says much of what is said of a part, what each cell adds to that energy is added
+        in proportion: a small flaw is then where its patches are, and an uneven surface where the unevenness
+        is.
 
         Args:
             raw: Evidence of the parts.
@@ -155,8 +169,7 @@ class Calibration:
     @property
     def arrays(self) -> dict[str, Figures]:
         """Every array by its name."""
-        names = ("whole", "local", "extent", "kinds", "peaks", "heat", "kernels")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in CALIBRATION_ARRAYS}
 
     @property
     def rates(self) -> tuple[float | int | str, ...]:
@@ -217,55 +230,85 @@ class _Usual:
         return [self.plain] if self.kind is None else [self.plain, self.kind]
 
     @property
-    def held_out(self) -> list[Figures]:
-        return [surprise(e.held_out) for e in self.asked]
+    def held_out(self) -> Figures:
+        return together([surprise(e.held_out) for e in self.asked])
 
-    def surprises(self, figures: Figures, kinds: Figures) -> list[Figures]:
+    def surprise(self, figures: Figures, kinds: Figures) -> Figures:
         # An expectation that learned no kinds takes none.
-        return [surprise(e.surplus(figures, kinds[:, : e.kinds.shape[1]])) for e in self.asked]
+        return together([surprise(e.surplus(figures, kinds[:, : e.kinds.shape[1]])) for e in self.asked])
 
 
 @dataclass(frozen=True)
-class _Surprises:
-    """Surprise ``(parts,)`` of each kind of evidence: some a zoom of the whole, and one a scale."""
+class Surprises:
+    """Surprise ``(parts,)`` of each kind of evidence: one a zoom of the whole, and one a scale of patches."""
 
-    whole: list[list[Figures]]
+    whole: list[Figures]
     local: list[Figures]
 
     @property
     def sums(self) -> dict[str, Figures]:
-        whole = [s for of_zoom in self.whole for s in of_zoom]
+        """Of everything, of the whole and of patches."""
         return {
-            "total": together([*whole, *self.local]),
-            "whole": together(whole),
+            "total": together([*self.whole, *self.local]),
+            "whole": together(self.whole),
             "local": together(self.local),
         }
 
     @property
     def shares_of_zooms(self) -> Figures:
         """How much of all that is said of a part each zoom's whole says, ``(zooms, parts)``."""
-        by_zoom = np.stack([together(of_zoom) for of_zoom in self.whole])
+        by_zoom = np.stack(self.whole)
         shares: Figures = by_zoom / np.maximum(by_zoom.sum(0) + together(self.local), 1e-300)
         return shares
 
 
 @dataclass(frozen=True)
-class _AllUsual:
-    """What every kind of evidence usually is: the whole's a zoom, and the patches' a scale."""
+class Usual:
+    """What every kind of evidence usually is.
+
+    Patches are judged by whichever of the two statistics of their density is the stranger. *Typicality*, the
+    latent norm, compares a patch with others of its own local volume: what is strange for a smooth place
+    need not be improbable at all. *Improbability*, the whole nll, counts that volume: it tells a place that
+    has become rougher than any good one, to which typicality is blind. The whole of a part has no places.
+
+    Attributes:
+        whole: One a zoom.
+        local: One a scale, by the name of the statistic; those that are left out do not count.
+        typical: ``(scales,)`` nll of a middling good part, from which improbability counts.
+    """
 
     whole: list[_Usual]
-    local: list[_Usual]
+    local: Mapping[str, list[_Usual]]
+    typical: Figures
 
     @property
-    def held_out(self) -> _Surprises:
+    def held_out(self) -> Surprises:
         """Of the good parts themselves, each left out of what is usual."""
-        return _Surprises([u.held_out for u in self.whole], [s for u in self.local for s in u.held_out])
+        local = [[u.held_out for u in of] for of in self.local.values()]
+        return Surprises([u.held_out for u in self.whole], list(np.max(local, axis=0)))
 
-    def surprises(self, raw: RawEvidence) -> _Surprises:
-        return _Surprises(
-            [u.surprises(raw.whole[:, i], raw.kinds) for i, u in enumerate(self.whole)],
-            [s for i, u in enumerate(self.local) for s in u.surprises(raw.local[:, i], raw.kinds)],
-        )
+    def surprises(self, raw: RawEvidence) -> Surprises:
+        """Of parts that nobody has seen."""
+        figures = {"typicality": raw.local, "improbability": _improbability(raw.nll_local, self.typical)}
+        local = [
+            [u.surprise(figures[name][:, i], raw.kinds) for i, u in enumerate(of)]
+            for name, of in self.local.items()
+        ]
+        whole = [u.surprise(raw.whole[:, i], raw.kinds) for i, u in enumerate(self.whole)]
+        return Surprises(whole, list(np.max(local, axis=0)))
+
+
+def _typical(nll: Figures) -> Figures:
+    return np.asarray(np.median(nll, axis=0), dtype=np.float64)
+
+
+def _improbability(nll: Figures, typical: Figures) -> Figures:
+    """Bring nll, ``(parts, scales)`` nats a feature, to the scale of a log energy.
+
+    Twice the excess is the excess of an energy where the volume is as usual; like its logarithm it grows
+    slowly far out, and unlike it stays defined where a patch is more probable than any.
+    """
+    return np.arcsinh(2 * (nll - typical))
 
 
 class Judge:
@@ -315,7 +358,7 @@ class Judge:
         """Return the strangeness ``(parts,)`` of all evidence together and of each kind of evidence."""
         return self._strangeness(raw, self._usual.surprises(raw))
 
-    def _strangeness(self, raw: RawEvidence, surprises: _Surprises) -> dict[str, Figures]:
+    def _strangeness(self, raw: RawEvidence, surprises: Surprises) -> dict[str, Figures]:
         scales = range(raw.local.shape[1])
         found = {name: self._scales[name].strangeness(figures) for name, figures in surprises.sums.items()}
         return found | _extents(
@@ -366,17 +409,17 @@ class Judge:
         regions = strange_regions(heat, self.region_threshold, known.peaks, least)
         strongest = int(np.argmax([s[0] for s in surprises.local]))
         dimensions = self.identity.dimensions
-        nll_whole, nll_local = float(raw.nll_whole[index]), float(raw.nll_local[index, strongest])
+        whole, local = float(raw.nll_whole[index]), float(raw.nll_local[index, strongest])
         record = self._record(
             picture,
             verdict,
             reasons,
-            nll_global=nll_whole,
-            nll_local=nll_local,
+            nll_global=whole * dimensions[0],
+            nll_local=local * dimensions[1 + strongest],
             typicality_global=_typicality(float(raw.whole[index, 0]), dimensions[0]),
             typicality_local=_typicality(float(raw.local[index, strongest]), dimensions[1 + strongest]),
-            bits_per_dim_global=nll_whole / (math.log(2) * dimensions[0]),
-            bits_per_dim_local=nll_local / (math.log(2) * dimensions[1 + strongest]),
+            bits_per_dim_global=whole / math.log(2),
+            bits_per_dim_local=local / math.log(2),
             strangeness=evidence.total,
             **_conformal(evidence),
             regions=regions,

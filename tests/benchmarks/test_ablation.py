@@ -33,7 +33,7 @@ def ablation(program: Callable[[str], ModuleType]) -> ModuleType:
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("ablation") / "flange"
-    return read_layout(make_sample_product(folder, train=12, good_test=4, per_defect=1, per_wrong=0))
+    return read_layout(make_sample_product(folder, train=16, good_test=4, per_defect=1, per_wrong=0))
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def drawn(parts: int, seed: int, *, spoilt: int = 0) -> RawEvidence:
     usual = 2 * np.sin(kinds[:, :1]) + 0.1 * rng.normal(size=(parts, 1))
     usual[:spoilt] += rng.uniform(0.2, 1, size=(spoilt, 1))
     local = usual + 0.1 * rng.normal(size=(parts, 1))
-    nll = 50 * usual
+    nll = 3 + 0.5 * local
     maps = rng.normal(size=(parts, 4, 4)).astype(np.float32)
-    return RawEvidence(usual, local, np.exp(usual), nll[:, 0], 50 * local, kinds, (maps,), (maps,))
+    return RawEvidence(usual, local, np.exp(usual), usual[:, 0], nll, kinds, (maps,), (maps,))
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def evidence(ablation: ModuleType) -> Any:
 
 def test_own_surprises_add_up_to_the_order_of_the_judge(ablation: ModuleType, evidence: Any) -> None:
     said = ablation.surprises(evidence)
-    # The whole with and without its kind, patches with it.
-    assert len(said) == 3
+    # The whole, and patches of one scale.
+    assert len(said) == 2
     assert spearmanr(together(said), ablation.ABLATIONS["default"].read(evidence)).statistic > 1 - 1e-9
     strongest = ablation.ABLATIONS["strongest"].read(evidence)
     assert (strongest == np.max(said, axis=0)).all()
@@ -74,14 +74,27 @@ def test_without_kinds_what_depends_on_them_is_lost(ablation: ModuleType, eviden
     assert gap["default"] > gap["no_kinds"]
     alone = replace(evidence, held_out=replace(evidence.held_out, kinds=np.zeros((80, 0))))
     alone = replace(alone, test=replace(evidence.test, kinds=np.zeros((40, 0))))
-    assert len(ablation.surprises(alone)) == 2
     assert ablation.ABLATIONS["default"].read(alone) == pytest.approx(figures["no_kinds"])
 
 
-def test_nats_are_read_in_place_of_energies(ablation: ModuleType, evidence: Any) -> None:
-    # Nats that are a multiple of the energies say the same, whatever their unit.
-    same = ablation.ABLATIONS["default"].read(evidence)
-    assert ablation.ABLATIONS["full_nll"].read(evidence) == pytest.approx(same, rel=1e-6)
+def test_each_statistic_of_patches_is_read_alone(ablation: ModuleType, evidence: Any) -> None:
+    rng = np.random.default_rng(2)
+
+    def gaps(parts: RawEvidence) -> dict[str, float]:
+        spoilt = replace(evidence, test=parts)
+        read = {n: ablation.ABLATIONS[n].read(spoilt) for n in ("default", "typicality", "improbability")}
+        return {name: float(np.median(v[15:25]) - np.median(v[25:])) for name, v in read.items()}
+
+    fair = drawn(40, 3)
+    # Parts whose volume alone is unusual, then parts whose latents alone are.
+    rougher, stranger = fair.nll_local.copy(), fair.local.copy()
+    rougher[15:25] += rng.uniform(2, 3, size=(10, 1))
+    stranger[15:25] += rng.uniform(2, 3, size=(10, 1))
+    rough, strange = gaps(replace(fair, nll_local=rougher)), gaps(replace(fair, local=stranger))
+    assert abs(rough["typicality"]) < 0.5
+    assert abs(strange["improbability"]) < 0.5
+    for seen in (rough["improbability"], rough["default"], strange["typicality"], strange["default"]):
+        assert seen > 2
 
 
 def test_the_default_row_is_the_benchmark(
@@ -110,8 +123,9 @@ def test_only_what_training_depends_on_is_trained(
     monkeypatch.setattr(Detector, "fit", counted)
     found = ablation.measure(product, replace(SMALL, keep_suspects=True), 1)
     assert found["suspects"] == [0]
-    assert [s.density.couplings for s in seen] == [2, 0, 2, 2]
-    assert [s.scales[0].strides for s in seen] == [(8, 16), (8, 16), (8,), (16,)]
+    # The last one tells simulated defects.
+    assert [s.density.couplings for s in seen] == [2, 0, 2, 2, 2]
+    assert [s.scales[0].strides for s in seen] == [(8, 16), (8, 16), (8,), (16,), (8, 16)]
 
 
 def test_the_table_has_a_row_an_ablation(
@@ -122,10 +136,37 @@ def test_the_table_has_a_row_an_ablation(
     assert len(lines) == 2 + len(ablation.ABLATIONS)
     assert len({line.count("|") for line in lines}) == 1
     assert lines[2].startswith("| few | as it is by default | 1 | ")
-    # Nobody was suspected among twelve good parts.
+    # Nobody was suspected among sixteen good parts.
     assert measured["suspects"] == [0]
     assert "| suspects kept | 1 | " in lines[-1]
     assert "| 0.00 |  | the same | " in lines[-1]
+    # What trains anew is not asked of simulated defects.
+    assert lines[-1].endswith("|  |")
+    assert lines[2].endswith(f"| {100 * measured['simulated']['rows']['default']['auroc']:.2f} |")
+
+
+def test_simulated_defects_are_of_parts_that_nobody_trained_on(
+    ablation: ModuleType, product: Dataset, measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, trained = Detector.fit, []
+
+    def seen(self: Detector, pictures: Any, progress: Any = None) -> Detector:
+        trained.append(set(pictures))
+        return fit(self, pictures, progress)
+
+    monkeypatch.setattr(Detector, "fit", seen)
+    found = ablation.measure_simulated(product, SMALL, 1)
+    good = {p.path for p in product.train_good}
+    assert len(trained[0]) == len(good) - found["parts"]
+    assert trained[0] < good
+    # The same draws give the same figures.
+    assert found == measured["simulated"]
+    assert set(found["rows"]) < set(ablation.ABLATIONS)
+    for row in found["rows"].values():
+        assert row["auroc"] == pytest.approx(np.mean(list(row["by_kind"].values())))
+    assert found["rows"]["default"]["auroc"] > 0.5
+    with pytest.raises(BenchmarkError, match="at least 16 training parts"):
+        ablation.measure_simulated(replace(product, parts=product.parts[:10]), SMALL, 1)
 
 
 def test_parts_that_cannot_be_read_are_refused(ablation: ModuleType, product: Dataset) -> None:

@@ -51,7 +51,7 @@ def test_a_measured_product_has_its_failures_and_its_ablation(
     accuracy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def small(folder: Path) -> Path:
-        made: Path = make(folder, train=12, good_test=4, per_defect=1, per_wrong=0)
+        made: Path = make(folder, train=16, good_test=4, per_defect=1, per_wrong=0)
         return made
 
     make = accuracy.make_sample_product

@@ -188,8 +188,8 @@ MANIFEST_CHANGES: dict[str, Callable[[Fields], object]] = {
     "unknown field of provenance": lambda f: f["provenance"].update(t_defect=0.0),
     "unknown scheme": lambda f: f["calibration"].update(scheme="trust me"),
     "missing field": lambda f: f.pop("golden"),
-    "newer schema": lambda f: f.update(schema_version=5),
-    "older schema": lambda f: f.update(schema_version=1),
+    "newer schema": lambda f: f.update(schema_version=6),
+    "older schema": lambda f: f.update(schema_version=4),
     "another model": lambda f: f.update(model_id="0" * 16),
     "a number as text": lambda f: f["settings"].update(seed="0"),
     "negative seed": lambda f: f["golden"].update(seed=-1),
@@ -216,9 +216,15 @@ MANIFEST_CHANGES: dict[str, Callable[[Fields], object]] = {
     "network of a hub": lambda f: f["provenance"]["backbone"].update(name="hf-hub:somebody/network"),
     "network of a folder": lambda f: f["provenance"]["backbone"].update(name="local-dir:/tmp"),
     "giant network": lambda f: f["provenance"]["backbone"].update(name="resnetv2_152x4_bit"),
-    "golden figures": lambda f: f["golden"]["whole"][0].__setitem__(0, 9.0),
-    "golden figures of patches": lambda f: f["golden"]["local"][2].__setitem__(0, 0.0),
-    "no golden figures": lambda f: f["golden"].update(whole=[], local=[]),
+    "golden figures": lambda f: f["golden"]["figures"]["whole"][0].__setitem__(0, 9.0),
+    "golden figures of patches": lambda f: f["golden"]["figures"]["local"][2].__setitem__(0, 0.0),
+    "golden kinds": lambda f: f["golden"]["figures"]["kinds"][1].__setitem__(0, 1e3),
+    "no golden kinds": lambda f: f["golden"]["figures"].pop("kinds"),
+    "golden figures more": lambda f: f["golden"]["figures"].update(x=[[0.0]]),
+    "no golden figures": lambda f: f["golden"].update(figures={}),
+    "empty golden figures": lambda f: f["golden"].update(
+        figures={name: [] for name in f["golden"]["figures"]}
+    ),
     "impossible rate": lambda f: f["calibration"].update(alpha_defect=1e-6),
     "rates swapped": lambda f: f["calibration"].update(alpha_defect=0.5),
     "rate of one": lambda f: f["calibration"].update(alpha_review=1.0),
@@ -323,7 +329,7 @@ TENSOR_CHANGES: dict[str, tuple[str, Callable[[dict[str, Tensor]], object]]] = {
     "calibration lost": (CALIBRATION, lambda t: t.pop("extent")),
     "no calibration parts": (
         CALIBRATION,
-        lambda t: t.update({n: t[n][:0].clone() for n in ("whole", "local", "extent", "peaks")}),
+        lambda t: t.update({n: t[n][:0].clone() for n in ("whole", "local", "nll_local", "extent", "peaks")}),
     ),
 }
 

@@ -1,0 +1,87 @@
+"""The judge reads both statistics of the patches' density, and says of which evidence a part is strange."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from differnet.detection.ensemble import RawEvidence
+from differnet.detection.judging import Calibration, Identity, Judge
+from differnet.records import Picture, Verdict
+
+NATS = 2.0
+
+
+def drawn(parts: int, seed: int) -> RawEvidence:
+    """Evidence of good parts of two zooms and three scales, in which nothing depends on anything."""
+    rng = np.random.default_rng(seed)
+    maps = tuple(rng.random((parts, 8, 8)).astype(np.float32) for _ in range(3))
+    return RawEvidence(
+        whole=rng.normal(0, 0.2, (parts, 2)),
+        local=rng.normal(0, 0.2, (parts, 3)),
+        extent=np.exp(rng.normal(0, 0.1, (parts, 3))),
+        nll_whole=rng.normal(NATS, 0.1, parts),
+        nll_local=rng.normal(NATS, 0.1, (parts, 3)),
+        kinds=np.zeros((parts, 0)),
+        maps=maps,
+        shares=maps[:2],
+    )
+
+
+def judge_of(good: RawEvidence) -> Judge:
+    return Judge(
+        Calibration.of(good, 0.05, 0.01, "split"), Identity("model", "cpu", "part", (10, 20, 30, 40))
+    )
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return judge_of(drawn(200, 0))
+
+
+def test_patches_are_as_strange_as_their_stranger_statistic(judge: Judge) -> None:
+    fair = drawn(6, 1)
+    rough, strange = fair.nll_local.copy(), fair.local.copy()
+    rough[:, 1] += 1.0
+    strange[:, 1] += 2.0
+    usual = judge.strangeness(fair)
+    alone = [judge.strangeness(p) for p in (replace(fair, nll_local=rough), replace(fair, local=strange))]
+    for found in alone:
+        assert (found["local"] > usual["local"] + 2).all()
+        assert (found["total"] > usual["total"] + 1).all()
+        assert np.array_equal(found["whole"], usual["whole"])
+    both = judge.strangeness(replace(fair, nll_local=rough, local=strange))
+    assert both["local"] == pytest.approx(np.maximum(*(a["local"] for a in alone)))
+
+
+def test_a_constant_of_the_density_says_nothing(judge: Judge) -> None:
+    """Nll has no zero: features in other units move every part's by as much."""
+    moved = drawn(200, 0)
+    moved = replace(moved, nll_local=moved.nll_local - [100.0, 0.0, 7.5])
+    fair = drawn(6, 1)
+    other = judge_of(moved).strangeness(replace(fair, nll_local=fair.nll_local - [100.0, 0.0, 7.5]))
+    for name, figures in judge.strangeness(fair).items():
+        assert other[name] == pytest.approx(figures, abs=1e-9)
+
+
+def test_what_is_more_probable_than_any_part_is_not_strange_for_that(judge: Judge) -> None:
+    fair = drawn(6, 1)
+    smooth = replace(fair, nll_local=fair.nll_local - 50.0)
+    assert (judge.strangeness(smooth)["local"] <= judge.strangeness(fair)["local"]).all()
+
+
+def test_records_carry_nats_and_bits_a_feature(judge: Judge) -> None:
+    fair = drawn(1, 1)
+    fair.nll_local[0] = [2.5, 5.0, 2.0]
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    record = judge.judge(fair, 0, Picture(pixels, None, "0" * 64), 1.0).record
+    # The second scale speaks loudest; it has 30 features.
+    assert record.nll_local == pytest.approx(150.0)
+    assert record.bits_per_dim_local == pytest.approx(5.0 / np.log(2))
+    assert record.nll_global == pytest.approx(10 * fair.nll_whole[0])
+    for name in ("nll_local", "nll_whole"):
+        broken = drawn(1, 1)
+        getattr(broken, name)[0] = np.nan
+        assert judge.judge(broken, 0, Picture(pixels, None, "0" * 64), 1.0).record.verdict is Verdict.INVALID
