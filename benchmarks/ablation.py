@@ -55,8 +55,9 @@ class Evidence:
 
     def judge(self, *, kinds: bool = True) -> Judge:
         """Return who judges by these good parts, with or without regard to the kind of part."""
-        # What is promised plays no part in an order of parts, nor does who the model is.
-        calibration = Calibration.of(self.held_out, 0.05, 0.01, "cross-fitted")
+        # What is promised plays no part in an order of parts, nor do wrong inputs, nor who the model is.
+        nowhere = np.zeros(6 * self.held_out.local.shape[1] + self.held_out.whole.shape[1] + 1)
+        calibration = Calibration.of(self.held_out, 0.05, 0.01, "cross-fitted", nowhere)
         if not kinds:
             plain = np.tile(np.array(Kernel(1.0, 0.0)), (len(calibration.kernels), 1))
             calibration = replace(calibration, kernels=plain)

@@ -10,6 +10,7 @@ from differnet.calibration.conformal import (
 )
 from differnet.calibration.expectation import Expectation, Kernel
 from differnet.calibration.heat import HEAT_NUMBERS, HeatScale
+from differnet.calibration.origins import GoodFigures, OriginRule
 from differnet.calibration.suspects import suspects
 from differnet.calibration.tails import TailScale, held_out_strangeness
 from differnet.calibration.verdict import OOD_STRANGENESS, CalibratedEvidence, Thresholds, decide
@@ -20,8 +21,10 @@ __all__ = [
     "CalibratedEvidence",
     "CalibrationError",
     "Expectation",
+    "GoodFigures",
     "HeatScale",
     "Kernel",
+    "OriginRule",
     "TailScale",
     "Thresholds",
     "decide",

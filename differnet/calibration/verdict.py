@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 from differnet.records import Verdict
 
-# A wrong input is strange nearly everywhere, a defect only where it is. The strangeness of the
-# median cell of a coarse grid therefore tells the two apart. 6 on its scale is one good part in a
-# million by the extrapolated exponential tail, not by counting: OOD is said of what no good part
-# comes near, everything less is the part's own fault.
+# A picture that shows less than any good part is no part, however probable: one good part in a million by the
+# extrapolated exponential tail, not by counting.
 OOD_STRANGENESS = 6.0
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Limits on strangeness. At or above ``review`` a person looks; at or above ``defect`` it is one."""
+    """Limits on strangeness. At or above ``review`` a person looks; at or above ``defect`` it is one.
+
+    ``ood`` limits the strangeness of being too probable.
+    """
 
     review: float
     defect: float
@@ -33,6 +34,7 @@ class CalibratedEvidence:
         local: Strangeness of its strangest patches (local density).
         spread: Strangeness of its median cell: is most of the picture strange?
         blandness: Strangeness of that median cell on the side of being too probable.
+        wrongness: From 0 on it looks like a wrong input rather than a defect, see `OriginRule`.
         p_value, p_value_whole, p_value_local, p_value_spread: Conformal p-values, of the combined
             strangeness and of each evidence alone.
         quality_flags: Facts of the pixels such as ``constant``.
@@ -45,6 +47,7 @@ class CalibratedEvidence:
     local: float
     spread: float
     blandness: float
+    wrongness: float
     p_value: float
     p_value_whole: float
     p_value_local: float
@@ -61,7 +64,8 @@ def decide(evidence: CalibratedEvidence, thresholds: Thresholds) -> tuple[Verdic
     comparison with NaN can never pass a part.
     """
     figures = (
-        *(evidence.total, evidence.whole, evidence.local, evidence.spread, evidence.blandness),
+        *(evidence.total, evidence.whole, evidence.local, evidence.spread),
+        *(evidence.blandness, evidence.wrongness),
         *(evidence.p_value, evidence.p_value_whole, evidence.p_value_local, evidence.p_value_spread),
         *(thresholds.review, thresholds.defect, thresholds.ood),
     )
@@ -73,9 +77,9 @@ def decide(evidence: CalibratedEvidence, thresholds: Thresholds) -> tuple[Verdic
         return Verdict.OOD, tuple(_FLAG_REASONS.get(flag, flag) for flag in evidence.quality_flags)
     strange = evidence.total >= thresholds.review
     rejected = evidence.total >= thresholds.defect
-    if rejected and evidence.spread >= thresholds.ood:
+    if rejected and evidence.wrongness >= 0:
         return Verdict.OOD, (
-            "nearly the whole picture is unlike the good parts: another product, view, light or focus",
+            "most of the picture is unlike the good parts: another product, view, light or focus",
             *_reasons(evidence),
         )
     if evidence.blandness >= thresholds.ood:

@@ -47,7 +47,7 @@ from differnet.flows import Flow, UnhealthyFlow, audit
 from differnet.images.reading import ReadingRule
 from differnet.records import DiffernetError
 
-SCHEMA: Literal[5] = 5
+SCHEMA: Literal[6] = 6
 _MANIFEST = "manifest.json"
 _FILES = ("backbone.safetensors", "densities.safetensors", "calibration.safetensors")
 # A manifest is a few kilobytes; a larger one is an attack or an accident.
@@ -55,7 +55,7 @@ _LARGEST_MANIFEST = 1 << 20
 _LARGEST_HEADER = 1 << 22
 _GOLDEN_PICTURES = 3
 # What a golden picture has to reproduce: everything that verdicts and records rest on but the maps.
-_GOLDEN_FIGURES = ("whole", "local", "nll_whole", "nll_local", "extent", "kinds")
+_GOLDEN_FIGURES = ("whole", "local", "nll_whole", "nll_local", "extent", "cells", "kinds")
 _HEALTH_SAMPLES = 64
 # float32 sums in another order, on another processor, move an energy by about 1e-5 of its size, and its
 # logarithm by as much.
@@ -153,7 +153,7 @@ class _Provenance(_Strict):
 
 
 class _Manifest(_Strict):
-    schema_version: Literal[5]
+    schema_version: Literal[6]
     model_id: str
     preprocessing: _Input
     reading: dict[str, Any]
@@ -479,6 +479,8 @@ def _rebuild_calibration(manifest: _Manifest, kinds: int, tensors: dict[str, Ten
         "local": (parts, scales),
         "nll_local": (parts, scales),
         "extent": (parts, scales),
+        "cells": (parts, 4 * scales),
+        "origin": (6 * scales + zooms + 1,),
         "peaks": (parts,),
         "heat": (scales + zooms, HEAT_NUMBERS),
     }

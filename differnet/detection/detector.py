@@ -31,8 +31,9 @@ from differnet.detection.ensemble import (
     plain_local,
 )
 from differnet.detection.ignoring import IgnoreMask
-from differnet.detection.judging import Calibration, Identity, Judge
+from differnet.detection.judging import Calibration, Identity, Judge, SpoiltParts
 from differnet.detection.settings import DetectorError, DetectorSettings
+from differnet.detection.spoiling import broken_parts, reduced, wrong_inputs
 from differnet.detection.statistics import patch_vectors, pooled_statistics
 from differnet.detection.variations import fold_names, strength_for, variations_for, vary
 from differnet.features import (
@@ -55,6 +56,9 @@ _BATCH = 16
 _PIXELS_A_PASS = _BATCH * 512 * 512
 # With fewer good parts there is nothing to hold out, and variations of them stand in for calibration too.
 _LEAST_PARTS = 4
+# Good parts that are spoilt to learn what tells defects from wrong inputs, 23 pictures each; fewer are
+# taken several times, with other defects.
+_SPOILT_PARTS, _LEAST_SPOILT_PARTS = 16, 8
 # Looks at the training parts: more find hardly one further part.
 _LOOKS = 3
 
@@ -83,6 +87,7 @@ class Detector:
         self.calibration_: Calibration | None = None
         self.provenance_: dict[str, Any] = {}
         self._held_out: RawEvidence | None = None
+        self._spoilt: SpoiltParts | None = None
         self._varied: int | None = None
         self._trained_on: frozenset[str] = frozenset()
         self._judge_: Judge | None = None
@@ -112,14 +117,17 @@ class Detector:
         self.preprocessing_ = tuple(Preprocessing(s, weights.mean, weights.std) for s in settings.sizes)
         self.ensemble_, self.calibration_, self._judge_, self.skipped = None, None, None, []
         self._held_out, self._varied, self._trained_on, self.suspects = None, None, frozenset(), []
+        self._spoilt = None
         self.ignored_ = ignored
         started = time.perf_counter()
         hashes: list[str] = []
         names: list[str] = []
-        features = self._extract(pictures, "features", progress, hashes, names)
+        sources: list[Source] = []
+        features = self._extract(pictures, "features", progress, hashes, names, sources)
         dealt, each = hashes, 1 + variations_for(len(set(hashes)))
         if each > 1:
             features, dealt = self._join_variations(pictures, progress)
+            sources = [sources[hashes.index(sha256)] for sha256 in dict.fromkeys(hashes)]
             hashes = list(dict.fromkeys(hashes))
             self._varied = len(hashes) if len(hashes) < _LEAST_PARTS else None
         self.seconds["features"] = time.perf_counter() - started
@@ -131,7 +139,7 @@ class Detector:
             if len({hashes[i] for i in kept}) >= _LEAST_PARTS:
                 self.suspects = [names[i] for i in np.flatnonzero(doubtful)]
                 features, hashes = features[torch.from_numpy(kept)], [hashes[i] for i in kept]
-                dealt = hashes
+                dealt, sources = hashes, [sources[i] for i in kept]
         different = len(set(hashes))
         members, held = self._cross_fit(features, dealt, different, settings.density, progress)
         with one_thread():
@@ -142,6 +150,7 @@ class Detector:
         held = replace(held, kinds=self.ensemble_.kinds(features))
         # A promise rests on parts alone: variations of a part are not exchangeable with other parts.
         self._held_out = held if self._varied is not None else held[slice(None, None, each)]
+        self._spoilt = self._spoil(sources, dealt, each, progress)
         self._trained_on = frozenset(hashes)
         self.seconds["densities"] = time.perf_counter() - started
         self.provenance_ = {
@@ -199,11 +208,19 @@ class Detector:
                 remedy="Give good parts that were not trained on.",
             )
         chosen = self.settings
+        origin = self._spoilt or (None if self.calibration_ is None else self.calibration_.origin)
+        if origin is None:
+            raise DetectorError(
+                expected="a boundary between defects and wrong inputs",
+                found="none: the detector was neither fitted nor loaded",
+                remedy="Call fit first.",
+            )
         calibration = Calibration.of(
             evidence,
             chosen.alpha_review,
             chosen.alpha_defect,
             scheme,
+            origin,
             self.ignored_,
             self._varied if scheme == "variations" else None,
         )
@@ -449,6 +466,46 @@ class Detector:
         seed = 1000 * self.settings.seed + 10 * number
         return Member.fit(features, density, seed, told, different)
 
+    def _spoil(
+        self, sources: Sequence[Source], dealt: Sequence[str], each: int, progress: Progress | None
+    ) -> SpoiltParts:
+        """Spoil some good parts in every way, and judge them by the members that have missed these parts.
+
+        Args:
+            sources: Of the parts.
+            dealt: By which name every picture was dealt into folds, variations included.
+            each: Pictures of a part, itself first.
+            progress: Called with ("boundary", done, total).
+        """
+        ensemble, seed = self._fitted(), self.settings.seed
+        fold_by_name = dict(zip(dealt, deal(dealt, len(ensemble.members), seed).tolist(), strict=True))
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(sources))[:_SPOILT_PARTS]
+        chosen = [int(i) for i in np.resize(order, max(len(order), _LEAST_SPOILT_PARTS))]
+        most = 2 * max(self.settings.sizes)
+        parts = [reduced(as_picture(sources[i], self.settings.reading), most) for i in chosen]
+        broken: list[RawEvidence] = []
+        wrong: list[RawEvidence] = []
+        kinds: list[str] = []
+        for done, (index, part) in enumerate(zip(chosen, parts, strict=True)):
+            member = ensemble.members[fold_by_name[dealt[index * each]]]
+            broken.append(self._judged_by(member, broken_parts(part, parts[(done + 1) % len(parts)], rng)))
+            pictures = wrong_inputs(part, rng)
+            wrong.append(self._judged_by(member, list(pictures.values())))
+            kinds += pictures
+            if progress is not None:
+                progress("boundary", done + 1, len(chosen))
+        return SpoiltParts(RawEvidence.joined(broken), RawEvidence.joined(wrong), tuple(kinds))
+
+    def _judged_by(self, member: Member, pictures: list[Picture]) -> RawEvidence:
+        """Return evidence of pictures by a member that has not seen their parts."""
+        ensemble, found = self._fitted(), []
+        for start in range(0, len(pictures), _BATCH):
+            features = self._features(pictures[start : start + _BATCH])
+            with one_thread():
+                found.append(replace(held_out(member, features), kinds=ensemble.kinds(features)))
+        return RawEvidence.joined(found)
+
     def _refuse(self, judge: Judge, source: Source, error: ImageError) -> Inspection:
         known = _file_hash(source, self.settings.reading.max_file_bytes)
         return judge.refuse(_name(source), known, str(error))
@@ -460,6 +517,7 @@ class Detector:
         progress: Progress | None,
         hashes: list[str],
         names: list[str] | None = None,
+        sources: list[Source] | None = None,
     ) -> Features:
         gathered: list[Features] = []
         done = 0
@@ -471,6 +529,8 @@ class Detector:
                     hashes.append(picture.sha256)
                     if names is not None:
                         names.append(_name(source))
+                    if sources is not None:
+                        sources.append(source)
                 else:
                     self.skipped.append((_name(source), str(picture)))
             if readable:

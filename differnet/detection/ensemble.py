@@ -32,6 +32,8 @@ _STRANGEST_SHARE = 0.005
 # A wrong input is strange in most of a 4 x 4 grid, a defect in a few cells; averaging a cell's
 # patches first makes good parts so alike in this figure that the two separate.
 _EXTENT_CELLS = 4
+# Shares of those cells; between them they tell a place, a half and the whole of a picture apart.
+_REACHES = (0.1, 0.25, 0.5, 0.75)
 _CHUNK = 32
 
 
@@ -143,6 +145,8 @@ class RawEvidence:
         local: ``(parts, scales)`` log of the mean energy of the patches of highest energy.
         extent: ``(parts, scales)`` energy of the median cell of a coarse grid: how strange is most of the
             picture?
+        cells: ``(parts, 4 scales)`` log energies that a tenth, a quarter, half and three quarters of that
+            grid's cells lie below: how far does what is strange reach?
         nll_whole: ``(parts,)`` nll at the first zoom, nats a feature.
         nll_local: ``(parts, scales)`` mean nll of the patches of highest nll, nats a feature.
         kinds: ``(parts, k)`` leading coordinates of the pooled statistics: what kind of part it is.
@@ -154,6 +158,7 @@ class RawEvidence:
     whole: NDArray[np.float64]
     local: NDArray[np.float64]
     extent: NDArray[np.float64]
+    cells: NDArray[np.float64]
     nll_whole: NDArray[np.float64]
     nll_local: NDArray[np.float64]
     kinds: NDArray[np.float64]
@@ -163,7 +168,7 @@ class RawEvidence:
     @property
     def figures(self) -> dict[str, NDArray[np.float64]]:
         """Everything but the maps."""
-        names = ("whole", "local", "extent", "nll_whole", "nll_local", "kinds")
+        names = ("whole", "local", "extent", "cells", "nll_whole", "nll_local", "kinds")
         return {name: getattr(self, name) for name in names}
 
     def __getitem__(self, index: NDArray[np.intp] | slice) -> RawEvidence:
@@ -258,7 +263,7 @@ def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Fe
     energies = [torch.stack([energy for energy, _ in of]).mean(0) for of in judged]
     whitened = [w.whitened(s) for w, s in zip(local.wholes, some.statistics, strict=True)]
     coordinates = whitened[0][:, : local.wholes[0].coordinates]
-    strongest, nll_local, extent, maps = [], [], [], []
+    strongest, nll_local, reached, maps = [], [], [], []
     for density, patches, kept in zip(local.patches, some.patches, some.kept, strict=True):
         energy, nats = density.energy(patches, coordinates)
         strongest.append(_top(energy[:, kept]))
@@ -267,12 +272,14 @@ def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Fe
         share = functional.adaptive_avg_pool2d(kept[None, None].float(), _EXTENT_CELLS).flatten()
         cells = functional.adaptive_avg_pool2d(energy[:, None], _EXTENT_CELLS).flatten(1)
         # A coarse cell's mean is that of its patches that count; one of which none does has no say.
-        extent.append((cells[:, share > 0] / share[share > 0]).quantile(0.5, dim=1))
+        cells = cells[:, share > 0] / share[share > 0]
+        reached.append(cells.quantile(torch.tensor(_REACHES), dim=1).T)
         maps.append(energy.numpy().astype(np.float32))
     return RawEvidence(
         whole=_figures(torch.stack(energies, 1).log()),
         local=_figures(torch.stack(strongest, 1).log()),
-        extent=_figures(torch.stack(extent, 1)),
+        extent=_figures(torch.stack([of_scale[:, _REACHES.index(0.5)] for of_scale in reached], 1)),
+        cells=_figures(torch.cat(reached, 1).clamp_min(torch.finfo(torch.float32).tiny).log()),
         nll_whole=_figures(torch.stack([nll for _, nll in judged[0]]).mean(0) / some.statistics[0].shape[1]),
         nll_local=_figures(torch.stack(nll_local, 1)),
         kinds=_figures(coordinates),

@@ -18,8 +18,10 @@ from differnet.calibration import (
     OOD_STRANGENESS,
     CalibratedEvidence,
     Expectation,
+    GoodFigures,
     HeatScale,
     Kernel,
+    OriginRule,
     TailScale,
     Thresholds,
     decide,
@@ -45,7 +47,29 @@ _WHOLE_BLUR = 1 / 32
 
 
 # The arrays of a calibration, by the names of its attributes.
-CALIBRATION_ARRAYS = ("whole", "local", "nll_local", "extent", "kinds", "peaks", "heat", "kernels")
+CALIBRATION_ARRAYS = (
+    *("whole", "local", "nll_local", "extent", "cells", "kinds"),
+    *("peaks", "heat", "kernels", "origin"),
+)
+
+
+# Spoilt pictures of a kind that a boundary is learned from at least.
+_LEAST_SPOILT = 20
+
+
+@dataclass(frozen=True)
+class SpoiltParts:
+    """Evidence of good parts that a member has not seen, spoilt.
+
+    Attributes:
+        defects: With simulated defects.
+        wrong: As wrong inputs.
+        kinds: Of each of those, its kind.
+    """
+
+    defects: RawEvidence
+    wrong: RawEvidence
+    kinds: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -54,12 +78,14 @@ class Calibration:
 
     Attributes:
         whole: ``(parts, zooms)`` raw evidence, likewise ``local``, ``nll_local`` and ``extent``
-            ``(parts, scales)``, and ``kinds`` ``(parts, k)``.
+            ``(parts, scales)``, ``cells`` ``(parts, 4 scales)`` and ``kinds`` ``(parts, k)``.
         peaks: ``(parts,)`` largest value of each good part's heat map.
         heat: ``(scales + zooms, 33)`` how hot good cells are, a `HeatScale` a map of energies and then a map
             of shares.
         kernels: ``(zooms + 2 scales, 2)`` length and signal of what is usual for a kind of part: for the
             global evidence, the patches' typicality, and their improbability.
+        origin: ``(6 scales + zooms + 1,)`` an `OriginRule`, on the distances from good parts of ``cells``,
+            ``whole``, ``local`` and ``nll_local``.
         alpha_review, alpha_defect: Rates in force: the ones asked for, or the smallest that these parts
             can promise.
         scheme: ``cross-fitted``, ``split``, or ``variations``: of very few parts and of variations of them,
@@ -73,10 +99,12 @@ class Calibration:
     local: Figures
     nll_local: Figures
     extent: Figures
+    cells: Figures
     kinds: Figures
     peaks: Figures
     heat: Figures
     kernels: Figures
+    origin: Figures
     alpha_review: float
     alpha_defect: float
     scheme: str
@@ -90,10 +118,21 @@ class Calibration:
         alpha_review: float,
         alpha_defect: float,
         scheme: str,
+        origin: SpoiltParts | Figures,
         ignored: IgnoreMask | None = None,
         real_parts: int | None = None,
     ) -> Self:
         """Learn what is usual from good parts that were not trained on.
+
+        Args:
+            evidence: Of the good parts.
+            alpha_review: Rate of REVIEW and beyond to promise; too small a one becomes the smallest possible.
+            alpha_defect: Likewise of DEFECT and OOD.
+            scheme: See the attributes.
+            origin: Simulated defects and wrong inputs to learn the boundary between them from, or an earlier
+                calibration's ``origin``.
+            ignored: Regions that count for nothing.
+            real_parts: With the scheme ``variations``.
 
         Raises:
             CalibrationError: Too few parts, or some whose evidence is not finite.
@@ -107,16 +146,20 @@ class Calibration:
             local=evidence.local,
             nll_local=evidence.nll_local,
             extent=evidence.extent,
+            cells=evidence.cells,
             kinds=evidence.kinds,
             peaks=np.zeros(len(evidence.whole)),
             heat=np.stack([scale.row for scale in scales]),
             kernels=np.array([Expectation.fit(c, evidence.kinds).kernel for c in columns]),
+            origin=np.zeros(0) if isinstance(origin, SpoiltParts) else origin,
             alpha_review=max(alpha_review, least),
             alpha_defect=max(alpha_defect, least),
             scheme=scheme,
             ignored=ignored,
             real_parts=real_parts,
         )
+        if isinstance(origin, SpoiltParts):
+            found = replace(found, origin=found._boundary(origin).row)
         heat = found.heat_maps(evidence, found.usual.held_out)
         return replace(found, peaks=heat.reshape(len(heat), -1).max(1).astype(np.float64))
 
@@ -139,6 +182,34 @@ class Calibration:
             },
             typical,
         )
+
+    def distances(self, raw: RawEvidence) -> Figures:
+        """Return ``(parts, k)`` how far parts are from good ones in what tells defects from wrong inputs."""
+        good = np.hstack([self.cells, self.whole, self.local, self.nll_local])
+        return GoodFigures.fit(good).distances(np.hstack([raw.cells, raw.whole, raw.local, raw.nll_local]))
+
+    def _boundary(self, spoilt: SpoiltParts) -> OriginRule:
+        """Learn to tell defects from wrong inputs among pictures that are strange enough for the question.
+
+        A kind of wrong input of which most are not rejected is one that the product permits, such as the
+        mirror image of a symmetric part: few of its pictures would pull the boundary among the defects.
+        """
+        usual = self.usual
+        good = usual.held_out.sums["total"]
+        review, defect = np.quantile(good, [1 - self.alpha_review, 1 - self.alpha_defect])
+
+        def strange(raw: RawEvidence, counted: NDArray[np.bool_]) -> Figures:
+            said = np.where(counted, usual.surprises(raw).sums["total"], -np.inf)
+            # Where hardly any stand out, the strangest stand for what would.
+            least = min(review, float(np.sort(said)[-_LEAST_SPOILT:][0]))
+            return self.distances(raw[np.flatnonzero(said >= least)])
+
+        rejected = usual.surprises(spoilt.wrong).sums["total"] >= defect
+        kinds = np.array(spoilt.kinds)
+        forbidden = [kind for kind in dict.fromkeys(spoilt.kinds) if rejected[kinds == kind].mean() >= 0.5]
+        wrong = np.isin(kinds, forbidden) if forbidden else np.ones(len(kinds), dtype=bool)
+        broken = np.ones(len(spoilt.defects.whole), dtype=bool)
+        return OriginRule.fit(strange(spoilt.defects, broken), strange(spoilt.wrong, wrong))
 
     def heat_maps(self, raw: RawEvidence, surprises: Surprises) -> NDArray[np.float32]:
         """Return ``(parts, rows, columns)`` heat on the finest grid: how rarely is a good cell as hot?
@@ -346,6 +417,7 @@ class Judge:
             # none comes near, by the measure of wrong inputs, is rejected.
             defect = max(defect, OOD_STRANGENESS)
         self.thresholds = Thresholds(review, defect)
+        self._origin = OriginRule.from_row(calibration.origin)
         self.region_threshold = threshold(calibration.peaks, calibration.alpha_review)
         digest = hashlib.sha256(repr(calibration.rates).encode())
         for figures in calibration.arrays.values():
@@ -357,6 +429,10 @@ class Judge:
     def strangeness(self, raw: RawEvidence) -> dict[str, Figures]:
         """Return the strangeness ``(parts,)`` of all evidence together and of each kind of evidence."""
         return self._strangeness(raw, self._usual.surprises(raw))
+
+    def wrongness(self, raw: RawEvidence) -> Figures:
+        """Return by how much ``(parts,)`` look like wrong inputs rather than defects; from 0 on they do."""
+        return self._origin.wrongness(self.calibration.distances(raw))
 
     def _strangeness(self, raw: RawEvidence, surprises: Surprises) -> dict[str, Figures]:
         scales = range(raw.local.shape[1])
@@ -380,6 +456,7 @@ class Judge:
         with np.errstate(invalid="ignore", over="ignore"):
             surprises = self._usual.surprises(one)
             figures = {name: float(v[0]) for name, v in self._strangeness(one, surprises).items()}
+            figures["wrongness"] = float(self.wrongness(one)[0])
         if not raw.is_finite(index):
             # Minus infinity would look like the most usual part of all.
             figures = dict.fromkeys(figures, math.nan)
@@ -389,6 +466,7 @@ class Judge:
             local=figures["local"],
             spread=figures["spread"],
             blandness=figures["bland"],
+            wrongness=figures["wrongness"],
             p_value=self._p("total", figures),
             p_value_whole=self._p("whole", figures),
             p_value_local=self._p("local", figures),

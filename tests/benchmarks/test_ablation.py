@@ -51,7 +51,8 @@ def drawn(parts: int, seed: int, *, spoilt: int = 0) -> RawEvidence:
     local = usual + 0.1 * rng.normal(size=(parts, 1))
     nll = 3 + 0.5 * local
     maps = rng.normal(size=(parts, 4, 4)).astype(np.float32)
-    return RawEvidence(usual, local, np.exp(usual), usual[:, 0], nll, kinds, (maps,), (maps,))
+    cells = np.repeat(usual, 4, axis=1)
+    return RawEvidence(usual, local, np.exp(usual), cells, usual[:, 0], nll, kinds, (maps,), (maps,))
 
 
 @pytest.fixture

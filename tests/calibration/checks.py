@@ -26,6 +26,7 @@ GOOD = CalibratedEvidence(
     local=0.7,
     spread=0.3,
     blandness=0.2,
+    wrongness=-4.0,
     p_value=0.4,
     p_value_whole=0.5,
     p_value_local=0.3,
@@ -33,7 +34,7 @@ GOOD = CalibratedEvidence(
 )
 LIMITS = Thresholds(review=1.3, defect=2.0)
 FIGURES = (
-    *("total", "whole", "local", "spread", "blandness"),
+    *("total", "whole", "local", "spread", "blandness", "wrongness"),
     *("p_value", "p_value_whole", "p_value_local", "p_value_spread"),
 )
 
@@ -147,7 +148,7 @@ def nothing_that_is_not_finite_passes() -> None:
 
 
 def verdicts_follow_the_table() -> None:
-    strange: dict[str, Any] = {"spread": LIMITS.ood}
+    strange: dict[str, Any] = {"wrongness": 0.0}
     table: list[tuple[dict[str, Any], Verdict]] = [
         ({}, Verdict.PASS),
         ({"healthy": False}, Verdict.INVALID),
@@ -159,10 +160,12 @@ def verdicts_follow_the_table() -> None:
         # One evidence alone decides nothing: the promised rate is that of all together.
         ({"whole": 99.0}, Verdict.PASS),
         ({"local": 99.0}, Verdict.PASS),
-        ({"total": 50.0, "spread": math.nextafter(LIMITS.ood, 0)}, Verdict.DEFECT),
+        ({"total": 50.0, "wrongness": math.nextafter(0.0, -1)}, Verdict.DEFECT),
+        # How far it reaches decides nothing alone: a large defect is one.
+        ({"total": 50.0, "spread": 99.0}, Verdict.DEFECT),
         (strange | {"total": LIMITS.review}, Verdict.REVIEW),
         (strange | {"total": LIMITS.defect}, Verdict.OOD),
-        # Most of the picture is odd, yet neither evidence is: within the promised rate it passes.
+        # It lies on the side of wrong inputs, and no further out than good parts: within the promised rate.
         (strange, Verdict.PASS),
         ({"blandness": LIMITS.ood}, Verdict.OOD),
         ({"blandness": math.nextafter(LIMITS.ood, 0)}, Verdict.PASS),

@@ -28,9 +28,9 @@ def test_reasons_carry_the_p_values_of_their_own_evidence() -> None:
 
 
 def test_ood_says_why_before_anything_else() -> None:
-    said, reasons = decide(replace(GOOD, total=9.0, local=9.0, spread=LIMITS.ood), LIMITS)
+    said, reasons = decide(replace(GOOD, total=9.0, local=9.0, wrongness=0.0), LIMITS)
     assert said is Verdict.OOD
-    assert "whole picture" in reasons[0]
+    assert "most of the picture" in reasons[0]
     assert "patches" in reasons[1]
 
 

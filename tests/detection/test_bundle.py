@@ -188,8 +188,8 @@ MANIFEST_CHANGES: dict[str, Callable[[Fields], object]] = {
     "unknown field of provenance": lambda f: f["provenance"].update(t_defect=0.0),
     "unknown scheme": lambda f: f["calibration"].update(scheme="trust me"),
     "missing field": lambda f: f.pop("golden"),
-    "newer schema": lambda f: f.update(schema_version=6),
-    "older schema": lambda f: f.update(schema_version=4),
+    "newer schema": lambda f: f.update(schema_version=7),
+    "older schema": lambda f: f.update(schema_version=5),
     "another model": lambda f: f.update(model_id="0" * 16),
     "a number as text": lambda f: f["settings"].update(seed="0"),
     "negative seed": lambda f: f["golden"].update(seed=-1),
@@ -322,6 +322,8 @@ TENSOR_CHANGES: dict[str, tuple[str, Callable[[dict[str, Tensor]], object]]] = {
     "infinity in the calibration": (CALIBRATION, spoil("peaks", put(0, np.inf))),
     "calibration in single precision": (CALIBRATION, spoil("whole", Tensor.float)),
     "whole numbers for evidence": (CALIBRATION, spoil("extent", Tensor.long)),
+    "no boundary": (CALIBRATION, spoil("origin", lambda t: t[:0])),
+    "infinite boundary": (CALIBRATION, spoil("origin", put(0, np.inf))),
     "no heat at all": (CALIBRATION, spoil("heat", torch.zeros_like)),
     "descending heat": (CALIBRATION, spoil("heat", lambda heat: heat.flip(1))),
     "one part less": (CALIBRATION, spoil("local", lambda t: t[1:])),
@@ -329,7 +331,9 @@ TENSOR_CHANGES: dict[str, tuple[str, Callable[[dict[str, Tensor]], object]]] = {
     "calibration lost": (CALIBRATION, lambda t: t.pop("extent")),
     "no calibration parts": (
         CALIBRATION,
-        lambda t: t.update({n: t[n][:0].clone() for n in ("whole", "local", "nll_local", "extent", "peaks")}),
+        lambda t: t.update(
+            {n: t[n][:0].clone() for n in ("whole", "local", "nll_local", "extent", "cells", "peaks")}
+        ),
     ),
 }
 

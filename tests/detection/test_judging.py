@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from differnet.detection.ensemble import RawEvidence
-from differnet.detection.judging import Calibration, Identity, Judge
+from differnet.detection.judging import Calibration, Identity, Judge, SpoiltParts
 from differnet.records import Picture, Verdict
 
 NATS = 2.0
@@ -22,6 +22,7 @@ def drawn(parts: int, seed: int) -> RawEvidence:
         whole=rng.normal(0, 0.2, (parts, 2)),
         local=rng.normal(0, 0.2, (parts, 3)),
         extent=np.exp(rng.normal(0, 0.1, (parts, 3))),
+        cells=rng.normal(0, 0.1, (parts, 12)),
         nll_whole=rng.normal(NATS, 0.1, parts),
         nll_local=rng.normal(NATS, 0.1, (parts, 3)),
         kinds=np.zeros((parts, 0)),
@@ -31,9 +32,14 @@ def drawn(parts: int, seed: int) -> RawEvidence:
 
 
 def judge_of(good: RawEvidence) -> Judge:
-    return Judge(
-        Calibration.of(good, 0.05, 0.01, "split"), Identity("model", "cpu", "part", (10, 20, 30, 40))
-    )
+    # Defects are far out in the cells' third quarter alone, wrong inputs everywhere.
+    defects, wrong = drawn(40, 8), drawn(40, 9)
+    defects.local[:] += 5.0
+    defects.cells[:, 3::4] += 0.5
+    wrong.local[:] += 5.0
+    wrong.cells[:] += 1.0
+    calibration = Calibration.of(good, 0.05, 0.01, "split", SpoiltParts(defects, wrong, ("turned",) * 40))
+    return Judge(calibration, Identity("model", "cpu", "part", (10, 20, 30, 40)))
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +78,21 @@ def test_what_is_more_probable_than_any_part_is_not_strange_for_that(judge: Judg
     assert (judge.strangeness(smooth)["local"] <= judge.strangeness(fair)["local"]).all()
 
 
+def test_strange_pictures_are_defects_or_wrong_inputs_by_how_far_they_reach(judge: Judge) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+
+    def verdict(evidence: RawEvidence) -> Verdict:
+        return judge.judge(evidence, 0, Picture(pixels, None, "0" * 64), 1.0).record.verdict
+
+    fair = drawn(1, 1)
+    far = fair.local + 5.0
+    assert verdict(fair) is Verdict.PASS
+    assert verdict(replace(fair, local=far)) is Verdict.DEFECT
+    assert verdict(replace(fair, local=far, cells=fair.cells + 1.0)) is Verdict.OOD
+    # Alone, the reach of what is hardly strange says nothing.
+    assert verdict(replace(fair, cells=fair.cells + 1.0)) is Verdict.PASS
+
+
 def test_records_carry_nats_and_bits_a_feature(judge: Judge) -> None:
     fair = drawn(1, 1)
     fair.nll_local[0] = [2.5, 5.0, 2.0]
@@ -81,7 +102,7 @@ def test_records_carry_nats_and_bits_a_feature(judge: Judge) -> None:
     assert record.nll_local == pytest.approx(150.0)
     assert record.bits_per_dim_local == pytest.approx(5.0 / np.log(2))
     assert record.nll_global == pytest.approx(10 * fair.nll_whole[0])
-    for name in ("nll_local", "nll_whole"):
+    for name in ("nll_local", "nll_whole", "cells"):
         broken = drawn(1, 1)
         getattr(broken, name)[0] = np.nan
         assert judge.judge(broken, 0, Picture(pixels, None, "0" * 64), 1.0).record.verdict is Verdict.INVALID
