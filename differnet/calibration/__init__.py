@@ -14,7 +14,7 @@ from differnet.calibration.heat import HEAT_NUMBERS, HeatScale
 from differnet.calibration.monitor import Monitor, MonitorState, log10_wealth, online_p_values
 from differnet.calibration.suspects import suspects
 from differnet.calibration.tails import TailScale, held_out_strangeness
-from differnet.calibration.typicality import Typicality, several_statistics, typicality
+from differnet.calibration.typicality import Typicality, several_statistics, typicality_p_values
 from differnet.calibration.verdict import OOD_STRANGENESS, CalibratedEvidence, Thresholds, decide
 
 __all__ = [
@@ -46,6 +46,6 @@ __all__ = [
     "suspects",
     "threshold",
     "together",
-    "typicality",
+    "typicality_p_values",
     "what_drifted",
 ]

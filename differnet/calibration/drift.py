@@ -128,7 +128,7 @@ def batch_drift(
         _movement(name, column, where, alpha)
         for name, column, where in zip(known, zip(good.T, asked.T, strict=True), by_kind.T, strict=True)
     )
-    moved = sorted((each for each in statistics if each.p_value <= alpha), key=lambda each: each.p_value)
+    moved = sorted((each for each in statistics if each.p_value <= alpha), key=_surest)
     p_value = float(by_kind.min())
     return BatchDrift(p_value, alpha, p_value <= alpha, statistics, tuple(moved))
 
@@ -171,29 +171,29 @@ def what_drifted(
 
 
 def _movement(name: str, column: tuple[Figures, Figures], by_kind: Figures, alpha: float) -> Movement:
-    good, asked = column
-    by_mean, by_shape = (float(p) for p in by_kind)
+    # As differences from one part, so that equal figures differ by 0 and not by rounding, and in units of the
+    # largest, so that their squares stay finite.
+    origin = column[0][0]
+    largest = max(float(np.abs(figures / 2 - origin / 2).max()) for figures in column) or 1.0
+    good, asked = ((figures / 2 - origin / 2) / largest for figures in column)
     gap, usual = float(asked.mean() - good.mean()), float(good.std(ddof=1))
-    # Rounding alone lets the standard deviation of equal figures be 1e-17.
-    if np.ptp(good) == 0:
-        usual, gap = 0.0, float(asked.mean() - good[0]) if np.ptp(asked) else float(asked[0] - good[0])
+    spread = float(asked.std(ddof=1)) if len(asked) > 1 else 0.0
+    by_mean, by_shape = (float(p) for p in by_kind)
     how: How = "higher" if gap > 0 else "lower"
     # A shift of the mean is told as one even where the distribution shows it more surely.
     if by_shape < by_mean and by_mean > alpha:
         how = "otherwise"
-    return Movement(
-        name,
-        how,
-        deviations=gap / usual if usual else math.copysign(math.inf, gap) if gap else 0.0,
-        spread=_ratio(float(asked.std(ddof=1)) if len(asked) > 1 else 0.0, usual),
-        p_value=min(by_mean, by_shape),
-    )
+    return Movement(name, how, _over(gap, usual), _over(spread, usual), min(by_mean, by_shape))
 
 
-def _ratio(spread: float, usual: float) -> float:
+def _over(figure: float, usual: float) -> float:
     if usual:
-        return spread / usual
-    return math.inf if spread else 0.0
+        return figure / usual
+    return math.copysign(math.inf, figure) if figure else 0.0
+
+
+def _surest(moved: Movement) -> tuple[float, float]:
+    return moved.p_value, -abs(moved.deviations)
 
 
 # Higher, lower.

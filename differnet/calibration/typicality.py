@@ -25,7 +25,7 @@ from differnet.calibration.permutation import (
 )
 
 
-def typicality(
+def typicality_p_values(
     calibration: ArrayLike, batches: ArrayLike, draws: int = DRAWS, seed: int = 0
 ) -> NDArray[np.float64]:
     """Return the p-value of each batch's mean nll being as near to the entropy as a good batch's.
@@ -59,7 +59,7 @@ def typicality(
 
     Example:
         >>> good = np.linspace(90, 110, 99)
-        >>> typicality(good, [[100.0], [130.0], [60.0]]).round(2).tolist()
+        >>> typicality_p_values(good, [[100.0], [130.0], [60.0]]).round(2).tolist()
         [1.0, 0.01, 0.01]
     """
     asked = np.asarray(batches, dtype=np.float64)
