@@ -3,10 +3,23 @@
 from differnet.calibration.combination import surprise, together
 from differnet.calibration.conformal import (
     CalibrationError,
+    cross_bound,
+    cross_p_values,
     false_alarm_interval,
     p_values,
+    p_values_by_group,
+    require_disjoint,
     smallest_alpha,
+    smoothed_p_values,
     threshold,
+    thresholds_by_group,
+)
+from differnet.calibration.discovery import (
+    Discoveries,
+    GoodAmongFlagged,
+    benjamini_hochberg,
+    good_among_flagged,
+    share_of_good,
 )
 from differnet.calibration.expectation import Expectation, Kernel
 from differnet.calibration.heat import HEAT_NUMBERS, HeatScale
@@ -19,18 +32,29 @@ __all__ = [
     "OOD_STRANGENESS",
     "CalibratedEvidence",
     "CalibrationError",
+    "Discoveries",
     "Expectation",
+    "GoodAmongFlagged",
     "HeatScale",
     "Kernel",
     "TailScale",
     "Thresholds",
+    "benjamini_hochberg",
+    "cross_bound",
+    "cross_p_values",
     "decide",
     "false_alarm_interval",
+    "good_among_flagged",
     "held_out_strangeness",
     "p_values",
+    "p_values_by_group",
+    "require_disjoint",
+    "share_of_good",
     "smallest_alpha",
+    "smoothed_p_values",
     "surprise",
     "suspects",
     "threshold",
+    "thresholds_by_group",
     "together",
 ]
