@@ -25,6 +25,16 @@ from differnet.calibration.expectation import Expectation, Kernel
 from differnet.calibration.heat import HEAT_NUMBERS, HeatScale
 from differnet.calibration.suspects import suspects
 from differnet.calibration.tails import TailScale, held_out_strangeness
+from differnet.calibration.thresholds import (
+    Suggestion,
+    by_cost,
+    by_escape,
+    by_fdr,
+    by_label,
+    by_overkill,
+    by_review_budget,
+    without_defects,
+)
 from differnet.calibration.verdict import OOD_STRANGENESS, CalibratedEvidence, Thresholds, decide
 
 __all__ = [
@@ -37,9 +47,16 @@ __all__ = [
     "GoodAmongFlagged",
     "HeatScale",
     "Kernel",
+    "Suggestion",
     "TailScale",
     "Thresholds",
     "benjamini_hochberg",
+    "by_cost",
+    "by_escape",
+    "by_fdr",
+    "by_label",
+    "by_overkill",
+    "by_review_budget",
     "cross_bound",
     "cross_p_values",
     "decide",
@@ -57,4 +74,5 @@ __all__ = [
     "threshold",
     "thresholds_by_group",
     "together",
+    "without_defects",
 ]
