@@ -1,4 +1,7 @@
-"""Calibration: p-values, thresholds and verdicts. Arrays in, arrays out, no torch."""
+"""Calibration: p-values, thresholds and verdicts. Arrays in, arrays out, no torch.
+
+`Revisions` alone knows a file: that of the thresholds that were put in force.
+"""
 
 from differnet.calibration.combination import surprise, together
 from differnet.calibration.conformal import (
@@ -23,6 +26,7 @@ from differnet.calibration.discovery import (
 )
 from differnet.calibration.expectation import Expectation, Kernel
 from differnet.calibration.heat import HEAT_NUMBERS, HeatScale
+from differnet.calibration.revisions import Revision, RevisionError, Revisions
 from differnet.calibration.suspects import suspects
 from differnet.calibration.tails import TailScale, held_out_strangeness
 from differnet.calibration.thresholds import (
@@ -47,6 +51,9 @@ __all__ = [
     "GoodAmongFlagged",
     "HeatScale",
     "Kernel",
+    "Revision",
+    "RevisionError",
+    "Revisions",
     "Suggestion",
     "TailScale",
     "Thresholds",

@@ -467,6 +467,11 @@ def without_defects(
     = R - (m-D) g - m e / 2``. The threshold is where the F1 to be expected, ``2 T / (R + D)``, is largest.
     Where ``D`` is 0 the batch shows no defects, and the threshold is that without one.
 
+    What is seen: of 2,500 simulated batches of 60 to 600 parts, 3 to 67 % of them defects of all degrees of
+    difficulty, 30 to 300 calibration parts, the F1 was 0.15 below that of the best threshold without a batch and
+    0.11 with one (0.06 in batches of 600 whose best is above 0.8). On MTD's test parts, half of the good ones
+    calibrating, it was 0.03 and 0.01 below the best of 0.984.
+
     Either way no more than ``most_overkill`` of the good parts is rejected: the threshold does not fall
     below the conformal one of that rate.
 
