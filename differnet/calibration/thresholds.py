@@ -461,16 +461,18 @@ def without_defects(
     Without a batch nothing is known of how many defects there are. The defect threshold is then where
     ``g(t) = 0.02``: near the best for one defect in ten, see the comment at the constant.
 
-    With a batch of m parts, ``R(t)`` of them at or above t, their number of defects is estimated from
-    below, ``D = m max over t of (R/m - g - 1.5 e) / (1 - g)``, ``e`` being the standard error ``sqrt(g
-    (1-g) (1/m + 1/n))`` of ``R/m - g`` (Meinshausen and Rice 2006), and so are those at or above t, ``T(t)
-    = R - (m-D) g - m e / 2``. The threshold is where the F1 to be expected, ``2 T / (R + D)``, is largest.
-    Where ``D`` is 0 the batch shows no defects, and the threshold is that without one.
+    With a batch of m parts, ``R(t)`` of them at or above t, the number of defects is estimated from below,
+
+        ``D = m max over t of (R/m - g - 1.5 e) / (1 - g)``,  ``e = sqrt(g (1-g) (1/m + 1/n))``,
+
+    ``e`` being the standard error of ``R/m - g`` (Meinshausen and Rice 2006), and so are the defects at or
+    above t, ``T = R - (m-D) g - m e / 2``. The threshold is where the F1 to be expected, ``2 T / (R + D)``, is
+    largest. Where ``D`` is 0 the batch shows no defects, and the threshold is that without one.
 
     What is seen: of 2,500 simulated batches of 60 to 600 parts, 3 to 67 % of them defects of all degrees of
-    difficulty, 30 to 300 calibration parts, the F1 was 0.15 below that of the best threshold without a batch and
-    0.11 with one (0.06 in batches of 600 whose best is above 0.8). On MTD's test parts, half of the good ones
-    calibrating, it was 0.03 and 0.01 below the best of 0.984.
+    difficulty, 30 to 300 calibration parts, the F1 was 0.15 below that of the best threshold without a
+    batch and 0.11 with one (0.06 in batches of 600 whose best is above 0.8). On MTD's test parts, half of
+    the good ones calibrating, it was 0.03 and 0.01 below the best of 0.984.
 
     Either way no more than ``most_overkill`` of the good parts is rejected: the threshold does not fall
     below the conformal one of that rate.

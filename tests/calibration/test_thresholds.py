@@ -351,9 +351,9 @@ def test_one_class_is_refused_where_labels_are_needed() -> None:
     for labels, word in (([0, 0, 0], "good"), ([True] * 3, "defects")):
         with pytest.raises(CalibrationError, match=f"3 parts, all of them {word}"):
             by_label([1, 2, 3], labels)
-    for labels in ([0, 1], [0, 1, 2], [0.0, 1.0, math.nan]):
+    for wrong in ([0.0, 1.0], [0.0, 1.0, 2.0], [0.0, 1.0, math.nan]):
         with pytest.raises(CalibrationError):
-            by_label([1, 2, 3], labels)
+            by_label([1, 2, 3], wrong)
     with pytest.raises(CalibrationError):
         by_label([1, math.nan], [0, 1])
 
