@@ -262,7 +262,8 @@ def by_escape(
         )
     review = float(bad[allowed])
     rejected = smallest_alpha(n) if alpha_defect is None else alpha_defect
-    defect = max(review, threshold(figures, rejected))
+    conformal = threshold(figures, rejected)
+    defect = max(review, conformal)
     flagged = int(np.count_nonzero(figures >= review))
     low, high = _exact_interval(flagged, n)
     return Suggestion(
@@ -274,7 +275,8 @@ def by_escape(
             f"{_percent(confidence)} confidence: {d} labelled defects, {int(np.sum(bad < review))} escape.",
             f"{_percent(flagged / n)} of good parts are reviewed or rejected, with {_percent(_CONFIDENCE)} "
             f"confidence {_percent(low)} to {_percent(high)}: {flagged} of {n} calibration parts.",
-            _overkill(n, rejected),
+            # Raised to the review threshold it rejects what the sentence above says, and less than alpha.
+            *(() if defect > conformal else (_overkill(n, rejected),)),
         ),
         (
             "Nothing is promised of kinds of defect that are not among the labelled ones.",
@@ -466,8 +468,8 @@ def without_defects(
         ``D = m max over t of (R/m - g - 1.5 e) / (1 - g)``,  ``e = sqrt(g (1-g) (1/m + 1/n))``,
 
     ``e`` being the standard error of ``R/m - g`` (Meinshausen and Rice 2006), and so are the defects at or
-    above t, ``T = R - (m-D) g - m e / 2``. The threshold is where the F1 to be expected, ``2 T / (R + D)``, is
-    largest. Where ``D`` is 0 the batch shows no defects, and the threshold is that without one.
+    above t, ``T = R - (m-D) g - m e / 2``. The threshold is where the F1 to be expected, ``2 T / (R + D)``,
+    is largest. Where ``D`` is 0 the batch shows no defects, and the threshold is that without one.
 
     What is seen: of 2,500 simulated batches of 60 to 600 parts, 3 to 67 % of them defects of all degrees of
     difficulty, 30 to 300 calibration parts, the F1 was 0.15 below that of the best threshold without a

@@ -73,6 +73,8 @@ def test_share_of_good_parts_errs_upwards() -> None:
             found.append(share_of_good(np.where(good, rng.uniform(size=1000), rng.beta(0.3, 4, 1000))))
         error = 4 * float(np.std(found)) / math.sqrt(len(found))
         assert share - error <= np.mean(found) <= share + 0.02
+    # (1 + 4) of 20 parts above 0.5, and half as many below it that are good.
+    assert share_of_good([0.01] * 16 + [0.6, 0.7, 0.8, 0.9]) == 0.5
     assert share_of_good([]) == 1.0
     assert share_of_good([0.9] * 9) == 1.0
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from differnet.calibration import RevisionError, Revisions, Suggestion
+from differnet.calibration import RevisionError, Revisions, Suggestion, revisions
 
 PLAIN = Suggestion(1.5, 2.5, "overkill: 5 % and 1 %", ("1 % of good parts.",), ("No escapes.", "Drift."))
 NAMES = {"author": "Ada", "model_id": "flange-3", "calibration_id": "c-1"}
@@ -98,6 +98,24 @@ def test_missing_moved_repeated_and_torn_lines_are_noticed(tmp_path: Path) -> No
         with pytest.raises(RevisionError):
             kept.append(PLAIN, reason="on top", **NAMES)
         assert kept.path.read_bytes() == a + b + c[:cut]
+
+
+def test_whole_lines_of_another_file_and_forged_numbers_are_noticed(tmp_path: Path) -> None:
+    """A line that is sound in itself must follow this line and no other, and be the next."""
+    kept = three(tmp_path)
+    (tmp_path / "other").mkdir()
+    foreign = three(tmp_path / "other").path.read_bytes().splitlines(keepends=True)
+    a, b, c = kept.path.read_bytes().splitlines(keepends=True)
+    for lines in ([a, b, foreign[2]], [a, foreign[1], c], [foreign[0], b, c]):
+        kept.path.write_bytes(b"".join(lines))
+        with pytest.raises(RevisionError, match="follows another line"):
+            kept.history()
+    kept.path.write_bytes(a + b + c)
+    third = replace(kept.history()[2], number=4)
+    forged = replace(third, sha256=revisions._digest(third))
+    kept.path.write_bytes(a + b + revisions._line(forged))
+    with pytest.raises(RevisionError, match="line 3 says it is number 4"):
+        kept.history()
 
 
 def test_lines_cut_off_together_are_noticed_by_who_kept_the_last_sha256(tmp_path: Path) -> None:

@@ -138,6 +138,9 @@ def test_escape_with_ties_lets_no_more_escape() -> None:
 def test_defect_threshold_never_lies_below_the_review() -> None:
     found = by_escape([0.0, 1.0], np.full(59, 7.0), 0.05)
     assert (found.review, found.defect) == (7.0, 7.0)
+    # The conformal rate is that of a lower threshold: it is not claimed.
+    assert "(overkill)" not in told(found)
+    assert "(overkill)" in told(by_escape([0.0, 1.0], np.full(59, 0.5), 0.05))
 
 
 def test_few_labelled_defects_are_told() -> None:
