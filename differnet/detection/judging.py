@@ -159,7 +159,7 @@ class Calibration:
             real_parts=real_parts,
         )
         if isinstance(origin, SpoiltParts):
-            found = replace(found, origin=found._boundary(origin).row)
+            found = replace(found, origin=found.boundary(origin).row)
         heat = found.heat_maps(evidence, found.usual.held_out)
         return replace(found, peaks=heat.reshape(len(heat), -1).max(1).astype(np.float64))
 
@@ -188,7 +188,7 @@ class Calibration:
         good = np.hstack([self.cells, self.whole, self.local, self.nll_local])
         return GoodFigures.fit(good).distances(np.hstack([raw.cells, raw.whole, raw.local, raw.nll_local]))
 
-    def _boundary(self, spoilt: SpoiltParts) -> OriginRule:
+    def boundary(self, spoilt: SpoiltParts) -> OriginRule:
         """Learn to tell defects from wrong inputs among pictures that are strange enough for the question.
 
         A kind of wrong input of which most are not rejected is one that the product permits, such as the
