@@ -1,9 +1,9 @@
 """Rebuild reports/verdicts.md: `python benchmarks/verdicts.py --data ../shared/data`.
 
-Are the stated error rates kept, is a wrong input told from a defect, and is drift noticed? One training a seed
-and product; test parts, wrong inputs made from good test parts, and parts of the other products are judged by
-it. Each product leaves `reports/verdicts-<product>.json`; `--products` alone rebuilds the text. Promises that
-need no picture (C1 to C5) are tests: `pytest tests/validity`.
+Are the stated error rates kept, is a wrong input told from a defect, and is drift noticed? One training a
+seed and product; test parts, wrong inputs made from good test parts, and parts of the other products are
+judged by it. Each product leaves `reports/verdicts-<product>.json`; `--products` alone rebuilds the text.
+Promises that need no picture (C1 to C5) are tests: `pytest tests/validity`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Figures = NDArray[np.float64]
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
 PRODUCTS = ("mtd", "aliens", "sample")
 RATES = (0.01, 0.05)
-# Good test parts that wrong inputs are made from, parts of each other product, and batches of each disturbance.
+# Good test parts that wrong inputs are made from, parts of each other product, batches of a disturbance.
 _SPOILT, _OTHERS, _BATCHES = 30, 30, 10
 _BATCH = 10
 _DRAWS = 499
@@ -204,8 +204,8 @@ def tables() -> str:
     every = {name: json.loads(path.read_text("utf-8")) for name, path in found.items()}
     lines = ["# Verdicts", ""]
     lines += _paragraph(
-        """Made by `python benchmarks/verdicts.py` from the files `verdicts-*.json` beside it; do not edit. One
-        set of defaults, no threshold chosen by a test part. Where a defect ends and a wrong input begins was
+        """Made by `python benchmarks/verdicts.py` from the files `verdicts-*.json` beside it; do not edit.
+        One set of defaults, no threshold chosen by a test part. Where a defect ends and a wrong input begins was
         learned from spoilt good training parts; the share of simulated wrong inputs that may count as defects
         (5 %) was fixed while figures of seed 0 of these products were known. Promises that need no picture,
         C1 to C5, are tests: `pytest tests/validity`."""
@@ -213,7 +213,8 @@ def tables() -> str:
     lines += ["", "## Overkill that was promised, and found", ""]
     lines += _paragraph(
         """Good test parts with a p-value of at most alpha. The band holds 99 of 100 results if the promise
-        holds: beta-binomial with k = floor(alpha (n+1)) of n calibration parts. Seeds share the test parts."""
+        holds: beta-binomial with k = floor(alpha (n+1)) of n calibration parts. Seeds share the test
+        parts."""
     )
     lines += [
         "",
@@ -275,7 +276,8 @@ def tables() -> str:
     for name, r in every.items():
         c = r["configuration"]
         lines.append(
-            f"* {name}: commit {c['commit']}, configuration {c['sha256']}, {r['measured_at']}, {r['machine']}."
+            f"* {name}: commit {c['commit']}, configuration {c['sha256']}, {r['measured_at']}, "
+            f"{r['machine']}."
         )
     return "\n".join(lines) + "\n"
 
