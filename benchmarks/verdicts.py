@@ -204,11 +204,11 @@ def tables() -> str:
     every = {name: json.loads(path.read_text("utf-8")) for name, path in found.items()}
     lines = ["# Verdicts", ""]
     lines += _paragraph(
-        """Made by `python benchmarks/verdicts.py` from the files `verdicts-*.json` beside it; do not edit.
-        One set of defaults, no threshold chosen by a test part. Where a defect ends and a wrong input begins was
-        learned from spoilt good training parts; the share of simulated wrong inputs that may count as defects
-        (5 %) was fixed while figures of seed 0 of these products were known. Promises that need no picture,
-        C1 to C5, are tests: `pytest tests/validity`."""
+        """Made by `python benchmarks/verdicts.py` from the files `verdicts-*.json` beside it; do
+        not edit. One set of defaults, no threshold chosen by a test part. Where a defect ends and a
+        wrong input begins was learned from spoilt good training parts; the share of simulated wrong
+        inputs that may count as defects (5 %) was fixed while figures of seed 0 of these products
+        were known. Promises that need no picture, C1 to C5, are tests: `pytest tests/validity`."""
     )
     lines += ["", "## Overkill that was promised, and found", ""]
     lines += _paragraph(
