@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from differnet.detection import Detector
 
 # Shares of good parts that `differnet train` asks for.
-USUAL = {"alpha_review": 0.05, "alpha_defect": 0.01}
+USUAL_REVIEW, USUAL_DEFECT = 0.05, 0.01
 
 
 def calibrate(
@@ -75,8 +75,8 @@ def calibrate(
     detector = load_model(model, device)
     before = detector.facts()
     parts = further_parts(shown, good, layout, detector.trained_on)
-    rates = rates_for(detector, alpha_review, alpha_defect)
-    detector.settings = replace(detector.settings, **rates)
+    review, defect = rates_for(detector, alpha_review, alpha_defect)
+    detector.settings = replace(detector.settings, alpha_review=review, alpha_defect=defect)
     shown.note(f"Calibrating on {len(parts):,} good parts.")
     with shown.steps() as steps:
         detector.calibrate(parts, progress=steps)
@@ -176,8 +176,10 @@ def _good_of(folder: Path, layout: str, trained_on: Collection[str]) -> list[Pat
     return [part.path for part in fresh if part.split == "test"]
 
 
-def rates_for(detector: Detector, alpha_review: float | None, alpha_defect: float | None) -> dict[str, float]:
-    """Choose the rates to promise: those asked for, else the model's own.
+def rates_for(
+    detector: Detector, alpha_review: float | None, alpha_defect: float | None
+) -> tuple[float, float]:
+    """Choose the rates to promise, of review and of defects: those asked for, else the model's own.
 
     Where the model's own is the smallest possible it may have been raised to it for want of parts; the usual
     one is then taken where that is smaller.
@@ -188,14 +190,14 @@ def rates_for(detector: Detector, alpha_review: float | None, alpha_defect: floa
         alpha_defect: Asked for.
     """
     own, smallest = detector.settings, detector.facts()["calibration"]["smallest_alpha"]
-    chosen: dict[str, float] = {}
-    for name, asked, rate in (
-        ("alpha_review", alpha_review, own.alpha_review),
-        ("alpha_defect", alpha_defect, own.alpha_defect),
-    ):
-        usual = min(rate, USUAL[name]) if rate <= smallest else rate
-        chosen[name] = usual if asked is None else asked
-    return chosen
+    review, defect = (
+        (min(rate, usual) if rate <= smallest else rate) if asked is None else asked
+        for asked, rate, usual in (
+            (alpha_review, own.alpha_review, USUAL_REVIEW),
+            (alpha_defect, own.alpha_defect, USUAL_DEFECT),
+        )
+    )
+    return review, defect
 
 
 def _thresholds(facts: dict[str, Any]) -> dict[str, Any]:
