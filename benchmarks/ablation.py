@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from differnet.calibration import Kernel, TailScale
 from differnet.detection import DetectorSettings
-from differnet.detection.detector import Detector, as_picture
+from differnet.detection.detector import Detector, Seen, as_picture
 from differnet.detection.ensemble import RawEvidence
 from differnet.detection.judging import Calibration, Identity, Judge, Usual
 from differnet.detection.statistics import PatchScale
@@ -266,12 +266,12 @@ def _trained(
     print(f"  {told}", file=sys.stderr, flush=True)
     detector = Detector(settings).fit(train)
     held_out, suspects = detector._held_out, len(detector.suspects)
-    read: list[str] = []
-    features = detector._extract(test, "test", None, [], read)
-    if len(read) != len(test) or held_out is None or detector.ensemble_ is None:
+    read = Seen()
+    features = detector._extract(test, "test", None, read)
+    if len(read.names) != len(test) or held_out is None or detector.ensemble_ is None:
         raise BenchmarkError(
             expected="test parts that can all be read",
-            found=f"{len(test) - len(read)} that cannot",
+            found=f"{len(test) - len(read.names)} that cannot",
             remedy="Leave them out; the benchmark itself counts them as rejected.",
         )
     return Evidence(held_out, detector.ensemble_.evidence(features), suspects)

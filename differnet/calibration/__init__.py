@@ -24,7 +24,7 @@ from differnet.calibration.discovery import (
     good_among_flagged,
     share_of_good,
 )
-from differnet.calibration.drift import BatchDrift, Movement, batch_drift, what_drifted
+from differnet.calibration.drift import BatchDrift, Movement, batch_drift, movement_words, what_drifted
 from differnet.calibration.expectation import Expectation, Kernel
 from differnet.calibration.heat import HEAT_NUMBERS, HeatScale
 from differnet.calibration.monitor import Monitor, MonitorState, log10_wealth, online_p_values
@@ -37,6 +37,7 @@ from differnet.calibration.thresholds import (
     by_cost,
     by_escape,
     by_fdr,
+    by_hand,
     by_label,
     by_overkill,
     by_review_budget,
@@ -73,6 +74,7 @@ __all__ = [
     "by_cost",
     "by_escape",
     "by_fdr",
+    "by_hand",
     "by_label",
     "by_overkill",
     "by_review_budget",
@@ -84,6 +86,7 @@ __all__ = [
     "good_among_flagged",
     "held_out_strangeness",
     "log10_wealth",
+    "movement_words",
     "online_p_values",
     "p_values",
     "p_values_by_group",

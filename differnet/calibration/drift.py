@@ -167,7 +167,7 @@ def what_drifted(
         ('the pictures are darker (brightness 3.3 calibration standard deviations below usual)',)
     """
     moved = batch_drift(calibration, batch, alpha, names, draws, seed).moved
-    return tuple(_sentence(each) for each in moved) or ("nothing in particular",)
+    return tuple(movement_words(each) for each in moved) or ("nothing in particular",)
 
 
 def _movement(name: str, column: tuple[Figures, Figures], by_kind: Figures, alpha: float) -> Movement:
@@ -209,7 +209,16 @@ _SENTENCES = {
 }
 
 
-def _sentence(moved: Movement) -> str:
+def movement_words(moved: Movement) -> str:
+    """Say in words how a statistic moved.
+
+    Args:
+        moved: One of ``BatchDrift.moved``.
+
+    Example:
+        >>> movement_words(Movement("sharpness", "lower", -2.5, 1.1, 0.001))
+        'the pictures are more blurred (sharpness 2.5 calibration standard deviations below usual)'
+    """
     if moved.how == "otherwise":
         return f"{moved.name} is distributed otherwise (it varies {moved.spread:.2g} times as much as usual)"
     higher, lower = _SENTENCES.get(moved.name, (f"{moved.name} is higher", f"{moved.name} is lower"))

@@ -532,6 +532,59 @@ def without_defects(
     )
 
 
+def by_hand(good: ArrayLike, review: float, defect: float) -> Suggestion:
+    """Say what can be promised of two thresholds that a person chose.
+
+    Of each: how many calibration parts lie at or above it, and the exact interval of that share.
+
+    Args:
+        good: ``(n,)`` strangeness of good parts that were not trained on.
+        review: Strangeness from which a person looks.
+        defect: Strangeness from which a part is rejected.
+
+    Raises:
+        CalibrationError: Not ``0 <= review <= defect``, or one is not finite.
+
+    Source: Clopper, Pearson 1934, "The use of confidence or fiducial limits illustrated in the case of the
+    binomial", Biometrika 26.
+
+    Example:
+        >>> by_hand(range(100), 90, 98).promises[1]
+        '2 % of good parts are rejected (overkill), with 95 % confidence 0.243 % to 7.04 %: 2 of 100 \
+calibration parts.'
+    """
+    figures = _finite(good, "calibration parts")
+    if not (math.isfinite(review) and math.isfinite(defect) and 0 <= review <= defect):
+        raise CalibrationError(
+            expected="two finite thresholds, 0 <= review <= defect",
+            found=f"review {review}, defect {defect}",
+            remedy="Set both to the same strangeness to review nothing.",
+        )
+    return Suggestion(
+        float(review),
+        float(defect),
+        "set by hand",
+        (
+            _share_beyond(figures, review, "reviewed or rejected"),
+            _share_beyond(figures, defect, "rejected (overkill)"),
+        ),
+        (
+            "The confidence is that of thresholds that were not chosen by looking at the calibration parts.",
+            _no_defects(),
+            _DRIFT,
+        ),
+    )
+
+
+def _share_beyond(figures: Figures, limit: float, what: str) -> str:
+    n, beyond = len(figures), int(np.count_nonzero(figures >= limit))
+    low, high = _exact_interval(beyond, n)
+    return (
+        f"{_percent(beyond / n)} of good parts are {what}, with {_percent(_CONFIDENCE)} confidence "
+        f"{_percent(low)} to {_percent(high)}: {beyond} of {n} calibration parts."
+    )
+
+
 def _best_f1(scale: TailScale, batch: Figures, lowest: float) -> tuple[float, float] | None:
     """Return the threshold of the largest expected F1 and the number of defects, or ``None`` without any."""
     m, n = len(batch), len(scale.body)

@@ -20,7 +20,7 @@ class ExitCode(IntEnum):
 
 
 EXIT_CODES_HELP = (
-    "Exit codes: 0 done, 1 error, 2 wrong usage, 3 the --fail-on condition, "
+    "Exit codes: 0 done, 1 error, 2 wrong usage, 3 the --fail-on condition or drift, "
     "4 finished but some files could not be used, 5 a model failed its self-test, 130 interrupted."
 )
 

@@ -262,6 +262,7 @@ def run_facts(facts: dict[str, Any], source: str) -> RunFacts:
         calibration=CalibrationFacts(**facts["calibration"]),
         t_review=facts["t_review"],
         t_defect=facts["t_defect"],
+        threshold_revision=facts["threshold_revision"],
         versions={name: str(version) for name, version in facts["versions"].items()},
         details=_details(facts),
         seed=facts["seed"],

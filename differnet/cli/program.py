@@ -11,7 +11,19 @@ from rich.traceback import Traceback
 from typer.core import TyperGroup
 
 from differnet import __version__
-from differnet.cli import browse, data, demo, doctor, evaluate, flows, inspect, train
+from differnet.cli import (
+    browse,
+    calibrate,
+    data,
+    demo,
+    doctor,
+    drift,
+    evaluate,
+    flows,
+    inspect,
+    threshold,
+    train,
+)
 from differnet.cli.exits import EXIT_CODES_HELP, ExitCode, exit_code_of, explained
 from differnet.cli.terminal import open_terminal, terminal
 from differnet.records import DiffernetError
@@ -108,7 +120,10 @@ def differnet(
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
+app.command("calibrate")(calibrate.calibrate)
+app.add_typer(threshold.app, name="threshold")
 app.command("inspect")(inspect.inspect)
+app.add_typer(drift.app, name="drift")
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(evaluate.benchmark)
 app.add_typer(flows.app, name="flows")

@@ -15,6 +15,8 @@ from differnet.cli.terminal import Terminal, plain_table, terminal
 from differnet.records import DiffernetError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from differnet.detection import Detector, DetectorSettings
     from differnet.images.layouts import Dataset
 
@@ -197,25 +199,10 @@ def show_model(shown: Terminal, facts: dict[str, Any]) -> None:
     from differnet.reporting.report import no_promise
 
     calibration = facts["calibration"]
-    promised = calibration["promised"]
     shown.blank()
     shown.note(f"Model of {facts['product'] or 'a product without a name'}, id {facts['model_id'][:12]}")
-    rows = [
-        (
-            name,
-            action,
-            f"{facts[threshold]:.2f}" if facts[threshold] is not None else "none",
-            f"at most {percent(calibration[alpha])}" if promised else "not promised",
-            "" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}",
-        )
-        for name, action, threshold, alpha, interval in (
-            ("T1", "review", "t_review", "alpha_review", calibration.get("interval_review")),
-            ("T2", "reject", "t_defect", "alpha_defect", calibration.get("interval_defect")),
-        )
-    ]
-    columns = ("", "beyond it", "strangeness", "of good parts, on average", "with this calibration, 90 %")
-    shown.show(plain_table(columns, rows))
-    if promised:
+    shown.show(thresholds_table(facts))
+    if calibration["promised"]:
         shown.note(
             f"Calibrated on {calibration['parts']:,} good parts ({calibration['scheme']}). "
             "It holds for parts like these, seen by the same camera in the same light."
@@ -233,6 +220,33 @@ def show_model(shown: Terminal, facts: dict[str, Any]) -> None:
         )
     if facts["ignored"]:
         shown.note(f"It ignores {percent(facts['ignored'])} of every picture.")
+
+
+def thresholds_table(facts: dict[str, Any]) -> RenderableType:
+    """Show the thresholds in force beside what is promised of them.
+
+    Args:
+        facts: `Detector.facts`.
+    """
+    from differnet.evaluation.intervals import percent
+
+    calibration = facts["calibration"]
+    promised = calibration["promised"]
+    rows = [
+        (
+            name,
+            action,
+            f"{facts[threshold]:.2f}" if facts[threshold] is not None else "none",
+            f"at most {percent(calibration[alpha])}" if promised else "not promised",
+            "" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}",
+        )
+        for name, action, threshold, alpha, interval in (
+            ("T1", "review", "t_review", "alpha_review", calibration.get("interval_review")),
+            ("T2", "reject", "t_defect", "alpha_defect", calibration.get("interval_defect")),
+        )
+    ]
+    columns = ("", "beyond it", "strangeness", "of good parts, on average", "with this calibration, 90 %")
+    return plain_table(columns, rows)
 
 
 def warn_of_few_parts(shown: Terminal, settings: DetectorSettings, facts: dict[str, Any]) -> None:
@@ -292,10 +306,11 @@ def require_unused(folder: Path) -> None:
 
 
 def load_model(folder: Path, device: str = "auto") -> Detector:
-    """Load a model; it tests itself.
+    """Load a model; it tests itself. Thresholds that a person set for it are put in force.
 
     Raises:
         PlaceError: There is no model at all.
+        RevisionError: The file of thresholds beside it is damaged.
         VerificationError: The model is not as it was saved.
     """
     if not (folder / MANIFEST).is_file():
@@ -305,10 +320,22 @@ def load_model(folder: Path, device: str = "auto") -> Detector:
             remedy="Make one: differnet train DATA --out MODEL.",
         )
     # Loading torch takes most of it.
-    with terminal().waiting(f"loading {folder}"):
-        from differnet.detection import BundleError, Detector
+    shown = terminal()
+    with shown.waiting(f"loading {folder}"):
+        from differnet.detection import BundleError, Detector, adopt_current
 
         try:
-            return Detector.load(folder, device=device)
+            detector = Detector.load(folder, device=device)
         except BundleError as error:
             raise VerificationError(error) from error
+    found = adopt_current(detector, folder)
+    if found.revision is not None:
+        revision = found.revision
+        shown.note(f"Thresholds of revision {revision.number}, set by {revision.author}: {revision.reason}")
+    if found.ignored is not None:
+        shown.warn(
+            f"revision {found.ignored.number} of the thresholds is for another model or calibration and is "
+            "ignored; the calibration's own thresholds are in force. See differnet threshold history "
+            f"{folder}"
+        )
+    return detector

@@ -7,6 +7,7 @@ from differnet.detection.family import Family
 from differnet.detection.founding import DifferNet, DifferNetSettings
 from differnet.detection.gaussian import PooledGaussian
 from differnet.detection.method import Judgement, Method, MethodError, MethodSettings
+from differnet.detection.revising import InForce, adopt_current, belongs, revisions_of
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.statistics import PatchScale, patch_vectors, pooled_statistics
 
@@ -19,6 +20,7 @@ __all__ = [
     "DifferNet",
     "DifferNetSettings",
     "Family",
+    "InForce",
     "Judgement",
     "Method",
     "MethodError",
@@ -27,6 +29,9 @@ __all__ = [
     "PatchDensity",
     "PatchScale",
     "PooledGaussian",
+    "adopt_current",
+    "belongs",
     "patch_vectors",
     "pooled_statistics",
+    "revisions_of",
 ]

@@ -16,7 +16,7 @@ import json
 import shutil
 import struct
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,10 +36,10 @@ from differnet.detection.densities import (
     PatchDensity,
     rebuild_flow,
 )
-from differnet.detection.detector import Detector, as_picture
+from differnet.detection.detector import Detector, as_picture, fingerprint
 from differnet.detection.ensemble import Ensemble, Member
 from differnet.detection.ignoring import CELL, IgnoreMask
-from differnet.detection.judging import CALIBRATION_ARRAYS, Calibration
+from differnet.detection.judging import CALIBRATION_ARRAYS, QUALITY_FIGURES, Calibration
 from differnet.detection.settings import DetectorSettings
 from differnet.detection.statistics import PatchScale
 from differnet.features import Backbone, Preprocessing, Weights, choose_device, sha256_of
@@ -47,7 +47,7 @@ from differnet.flows import Flow, UnhealthyFlow, audit
 from differnet.images.reading import ReadingRule
 from differnet.records import DiffernetError
 
-SCHEMA: Literal[6] = 6
+SCHEMA: Literal[7] = 7
 _MANIFEST = "manifest.json"
 _FILES = ("backbone.safetensors", "densities.safetensors", "calibration.safetensors")
 # A manifest is a few kilobytes; a larger one is an attack or an accident.
@@ -57,6 +57,8 @@ _GOLDEN_PICTURES = 3
 # What a golden picture has to reproduce: everything that verdicts and records rest on but the maps.
 _GOLDEN_FIGURES = ("whole", "local", "nll_whole", "nll_local", "extent", "cells", "kinds")
 _HEALTH_SAMPLES = 64
+# Bytes of a sha256.
+_DIGEST = 32
 # float32 sums in another order, on another processor, move an energy by about 1e-5 of its size, and its
 # logarithm by as much.
 _GOLDEN_TOLERANCE = 1e-4
@@ -153,7 +155,7 @@ class _Provenance(_Strict):
 
 
 class _Manifest(_Strict):
-    schema_version: Literal[6]
+    schema_version: Literal[7]
     model_id: str
     preprocessing: _Input
     reading: dict[str, Any]
@@ -267,6 +269,7 @@ def _write(detector: Detector, folder: Path) -> None:
     arrays = {k: torch.from_numpy(v.astype(np.float64)) for k, v in calibration.arrays.items()}
     if calibration.ignored is not None:
         arrays["ignored"] = torch.from_numpy(calibration.ignored.cells.copy())
+    arrays["trained_on"] = _hashes_as_tensor(detector._trained_on)
     save_file(arrays, folder / _FILES[2])
     golden_seed = settings.seed
     manifest = _Manifest(
@@ -401,7 +404,9 @@ def _rebuild(manifest: _Manifest, folder: Path, device: str) -> Detector:
     detector.ensemble_ = _rebuild_ensemble(manifest, _read_tensors(folder / _FILES[1]))
     detector.provenance_ = manifest.provenance.model_dump()
     kinds = detector.ensemble_.kind_features
-    calibration = _rebuild_calibration(manifest, kinds, _read_tensors(folder / _FILES[2]))
+    tensors = _read_tensors(folder / _FILES[2])
+    detector._trained_on = _rebuild_hashes(manifest, tensors)
+    calibration = _rebuild_calibration(manifest, kinds, tensors)
     detector.ignored_ = calibration.ignored
     detector._adopt(calibration)
     return detector
@@ -465,6 +470,33 @@ def _same_tensors(what: str, found: Mapping[str, Tensor], own: Mapping[str, Tens
             )
 
 
+def _hashes_as_tensor(hashes: Sequence[str]) -> Tensor:
+    try:
+        digests = [bytes.fromhex(sha256) for sha256 in hashes]
+        if any(len(digest) != _DIGEST for digest in digests):
+            raise ValueError("another number of digits")
+    except ValueError as error:
+        raise BundleError(
+            expected="training parts that are named by a sha256",
+            found=_first_line(error),
+            remedy="Give every Picture the sha256 of its file or its pixels.",
+        ) from error
+    return torch.from_numpy(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, _DIGEST).copy())
+
+
+def _rebuild_hashes(manifest: _Manifest, tensors: dict[str, Tensor]) -> tuple[str, ...]:
+    """Return which parts were trained on: those of the manifest's fingerprint, or the bundle is refused."""
+    found = tensors.pop("trained_on", None)
+    shape = (manifest.provenance.training_parts, _DIGEST)
+    if found is None or found.dtype != torch.uint8 or tuple(found.shape) != shape:
+        told = "none" if found is None else f"{tuple(found.shape)}, {found.dtype}"
+        raise _wrong(f"trained_on of shape {shape}, {torch.uint8}", told)
+    hashes = tuple(row.tobytes().hex() for row in found.numpy())
+    if fingerprint(hashes) != manifest.provenance.training_fingerprint:
+        raise _wrong("the training parts of the manifest's fingerprint", "others")
+    return hashes
+
+
 def _rebuild_calibration(manifest: _Manifest, kinds: int, tensors: dict[str, Tensor]) -> Calibration:
     # A detector that ignores nothing has no mask.
     ignored = _rebuild_mask(manifest, tensors.pop("ignored")) if "ignored" in tensors else None
@@ -483,6 +515,7 @@ def _rebuild_calibration(manifest: _Manifest, kinds: int, tensors: dict[str, Ten
         "origin": (6 * scales + zooms + 1,),
         "peaks": (parts,),
         "heat": (scales + zooms, HEAT_NUMBERS),
+        "quality": (parts, len(QUALITY_FIGURES)),
     }
     for name, shape in shapes.items():
         if arrays[name].shape != shape or tensors[name].dtype != torch.float64:

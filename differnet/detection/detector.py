@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from differnet.calibration import Thresholds, false_alarm_interval, smallest_alpha, suspects
+from differnet.calibration import BatchDrift, Thresholds, smallest_alpha, suspects
 from differnet.detection.densities import DensitySettings, left_out_evidence
 from differnet.detection.ensemble import (
     Ensemble,
@@ -31,7 +31,14 @@ from differnet.detection.ensemble import (
     plain_local,
 )
 from differnet.detection.ignoring import IgnoreMask
-from differnet.detection.judging import Calibration, Identity, Judge, SpoiltParts
+from differnet.detection.judging import (
+    QUALITY_FIGURES,
+    Calibration,
+    Identity,
+    Judge,
+    SpoiltParts,
+    picture_quality,
+)
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.spoiling import broken_parts, reduced, wrong_inputs
 from differnet.detection.statistics import patch_vectors, pooled_statistics
@@ -63,6 +70,21 @@ _SPOILT_PARTS, _LEAST_SPOILT_PARTS = 16, 8
 _LOOKS = 3
 
 
+@dataclass
+class Seen:
+    """What is known of pictures beside their features, one entry a readable picture."""
+
+    hashes: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    quality: list[list[float]] = field(default_factory=list)
+
+    @property
+    def figures(self) -> NDArray[np.float64]:
+        """``(pictures, 4)`` quality figures."""
+        return np.array(self.quality, dtype=np.float64).reshape(-1, len(QUALITY_FIGURES))
+
+
 class Detector:
     """Tell good parts from defects and wrong inputs, having seen good parts only.
 
@@ -87,9 +109,11 @@ class Detector:
         self.calibration_: Calibration | None = None
         self.provenance_: dict[str, Any] = {}
         self._held_out: RawEvidence | None = None
+        self._held_quality: NDArray[np.float64] | None = None
         self._spoilt: SpoiltParts | None = None
         self._varied: int | None = None
-        self._trained_on: frozenset[str] = frozenset()
+        # sha256 of every training part, sorted; a picture that was given twice stands here twice.
+        self._trained_on: tuple[str, ...] = ()
         self._judge_: Judge | None = None
         self._device = choose_device(self.settings.device)
 
@@ -116,17 +140,16 @@ class Detector:
         self.backbone_ = Backbone(settings.backbone, weights).to(self._device)
         self.preprocessing_ = tuple(Preprocessing(s, weights.mean, weights.std) for s in settings.sizes)
         self.ensemble_, self.calibration_, self._judge_, self.skipped = None, None, None, []
-        self._held_out, self._varied, self._trained_on, self.suspects = None, None, frozenset(), []
-        self._spoilt = None
+        self._held_out, self._varied, self._trained_on, self.suspects = None, None, (), []
+        self._spoilt, self._held_quality = None, None
         self.ignored_ = ignored
         started = time.perf_counter()
-        hashes: list[str] = []
-        names: list[str] = []
-        sources: list[Source] = []
-        features = self._extract(pictures, "features", progress, hashes, names, sources)
+        seen = Seen()
+        features = self._extract(pictures, "features", progress, seen)
+        hashes, names, sources, quality = seen.hashes, seen.names, seen.sources, seen.figures
         dealt, each = hashes, 1 + variations_for(len(set(hashes)))
         if each > 1:
-            features, dealt = self._join_variations(pictures, progress)
+            features, dealt, quality = self._join_variations(pictures, progress)
             sources = [sources[hashes.index(sha256)] for sha256 in dict.fromkeys(hashes)]
             hashes = list(dict.fromkeys(hashes))
             self._varied = len(hashes) if len(hashes) < _LEAST_PARTS else None
@@ -139,7 +162,7 @@ class Detector:
             if len({hashes[i] for i in kept}) >= _LEAST_PARTS:
                 self.suspects = [names[i] for i in np.flatnonzero(doubtful)]
                 features, hashes = features[torch.from_numpy(kept)], [hashes[i] for i in kept]
-                dealt, sources = hashes, [sources[i] for i in kept]
+                dealt, sources, quality = hashes, [sources[i] for i in kept], quality[kept]
         different = len(set(hashes))
         members, held = self._cross_fit(features, dealt, different, settings.density, progress)
         with one_thread():
@@ -149,9 +172,10 @@ class Detector:
         self.ensemble_ = Ensemble(members, complete)
         held = replace(held, kinds=self.ensemble_.kinds(features))
         # A promise rests on parts alone: variations of a part are not exchangeable with other parts.
-        self._held_out = held if self._varied is not None else held[slice(None, None, each)]
+        rows = slice(None) if self._varied is not None else slice(None, None, each)
+        self._held_out, self._held_quality = held[rows], quality[rows]
         self._spoilt = self._spoil(sources, dealt, each, progress)
-        self._trained_on = frozenset(hashes)
+        self._trained_on = tuple(sorted(hashes))
         self.seconds["densities"] = time.perf_counter() - started
         self.provenance_ = {
             "backbone": {
@@ -163,7 +187,7 @@ class Detector:
             "training_parts": len(hashes),
             "variations": len(features) - len(hashes),
             "suspects_left_out": len(self.suspects),
-            "training_fingerprint": hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest(),
+            "training_fingerprint": fingerprint(self._trained_on),
             "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": _versions(),
         }
@@ -187,19 +211,20 @@ class Detector:
         ensemble = self._fitted()
         started = time.perf_counter()
         if pictures is not None:
-            hashes: list[str] = []
-            features = self._extract(pictures, "calibration", progress, hashes)
-            known = sum(sha256 in self._trained_on for sha256 in hashes)
+            seen = Seen()
+            features = self._extract(pictures, "calibration", progress, seen)
+            known = sum(sha256 in self.trained_on for sha256 in seen.hashes)
             if known:
                 raise DetectorError(
                     expected="good parts that were not trained on",
-                    found=f"{known} of {len(hashes)} pictures that were",
+                    found=f"{known} of {len(seen.hashes)} pictures that were",
                     remedy="Hold parts out before fitting, or calibrate without parts (cross-fitting).",
                 )
             evidence = ensemble.evidence(features)
+            quality: NDArray[np.float64] | None = seen.figures
             scheme = "split"
         elif self._held_out is not None:
-            evidence = self._held_out
+            evidence, quality = self._held_out, self._held_quality
             scheme = "cross-fitted" if self._varied is None else "variations"
         else:
             raise DetectorError(
@@ -223,6 +248,7 @@ class Detector:
             origin,
             self.ignored_,
             self._varied if scheme == "variations" else None,
+            quality,
         )
         self._adopt(calibration)
         self.seconds["calibration"] = time.perf_counter() - started
@@ -259,10 +285,72 @@ class Detector:
                 if progress is not None:
                     progress("inspect", done, len(sources))
 
+    def drift(
+        self, pictures: Sequence[Source], alpha: float = 0.01, progress: Progress | None = None
+    ) -> BatchDrift:
+        """Test whether a batch is still what the model was calibrated on, at a false-alarm rate.
+
+        Compared are how the pictures look and the raw evidence. With calibration parts of their own (scheme
+        ``split``) the rate is exact. Cross-fitted ones were judged by members that had seen fewer parts than
+        judge the batch: it is a close approximation then, and strangest patches are not compared, see
+        `Calibration.drift`. Defects in the batch count as a change.
+
+        Args:
+            pictures: A batch of parts. Files that cannot be read are left out and listed in ``skipped``.
+            alpha: Chance of an alarm though nothing changed.
+            progress: Called with ("drift", done, total).
+
+        Raises:
+            DetectorError: Nothing can be read, or the model was calibrated on variations of very few parts.
+            CalibrationError: The parts are too few for ``alpha``.
+        """
+        calibration = self._judge().calibration
+        if not calibration.promised:
+            raise DetectorError(
+                expected="a model that was calibrated on good parts",
+                found=f"one of variations of {calibration.parts}, which no batch resembles",
+                remedy="Calibrate it on further good parts: differnet calibrate MODEL GOOD.",
+            )
+        seen = Seen()
+        features = self._extract(pictures, "drift", progress, seen)
+        return calibration.drift(self._fitted().evidence(features), seen.figures, alpha)
+
+    @property
+    def trained_on(self) -> frozenset[str]:
+        """sha256 of every training part."""
+        return frozenset(self._trained_on)
+
+    @property
+    def good_strangeness(self) -> NDArray[np.float64]:
+        """``(parts,)`` strangeness of the calibration parts, each left out of what is usual."""
+        return self._judge().good["total"].copy()
+
     @property
     def thresholds(self) -> Thresholds:
         """The limits on strangeness that are in force."""
         return self._judge().thresholds
+
+    @property
+    def threshold_revision(self) -> int:
+        """Number of the thresholds in force; 0 for the calibration's own."""
+        return self._judge().revision
+
+    def adopt_thresholds(self, review: float, defect: float, revision: int) -> Self:
+        """Put thresholds in force that a person set, until the next calibration or change of rates.
+
+        They are not part of the model: who keeps them are `differnet.calibration.Revisions`. Regions and
+        p-values stay as they are.
+
+        Args:
+            review: Strangeness from which a person looks.
+            defect: Strangeness from which a part is rejected.
+            revision: Number that records carry, from 1.
+
+        Raises:
+            DetectorError: Not ``0 <= review <= defect``, or one is not finite; nothing is changed then.
+        """
+        self._judge().adopt(review, defect, revision)
+        return self
 
     @property
     def model_id(self) -> str:
@@ -278,15 +366,12 @@ class Detector:
         """Return what a report says of the model and its calibration, JSON-able.
 
         ``calibration["parts"]`` counts different parts, never variations of them. Without a promise
-        (``promised`` is False) the rates are shares of variations, and the intervals are 0 to 1.
+        (``promised`` is False) the rates are shares of variations, and the intervals are 0 to 1. Rates and
+        intervals are those of the thresholds in force, see `Judge.rates`.
         """
         judge = self._judge()
         calibration = judge.calibration
-        parts, promised = calibration.parts, calibration.promised
-        intervals = [
-            list(false_alarm_interval(parts, alpha)) if promised else [0.0, 1.0]
-            for alpha in (calibration.alpha_review, calibration.alpha_defect)
-        ]
+        rates, intervals = judge.rates, [list(interval) for interval in judge.intervals]
         return {
             **self.provenance_,
             "model_id": judge.identity.model_id,
@@ -297,15 +382,16 @@ class Detector:
             "seed": self.settings.seed,
             "t_review": judge.thresholds.review,
             "t_defect": judge.thresholds.defect,
+            "threshold_revision": judge.revision,
             "calibration": {
-                "parts": parts,
-                "alpha_review": calibration.alpha_review,
-                "alpha_defect": calibration.alpha_defect,
-                "smallest_alpha": smallest_alpha(parts),
+                "parts": calibration.parts,
+                "alpha_review": rates[0],
+                "alpha_defect": rates[1],
+                "smallest_alpha": smallest_alpha(calibration.parts),
                 "interval_review": intervals[0],
                 "interval_defect": intervals[1],
                 "scheme": calibration.scheme,
-                "promised": promised,
+                "promised": calibration.promised,
             },
             "couplings_kept": self._couplings_kept(),
         }
@@ -377,8 +463,8 @@ class Detector:
 
     def _join_variations(
         self, pictures: Sequence[Source], progress: Progress | None
-    ) -> tuple[Features, list[str]]:
-        """Return features of each different part and its variations, and the names to deal into folds by."""
+    ) -> tuple[Features, list[str], NDArray[np.float64]]:
+        """Return features of each part and its variations, names to deal into folds by, and quality."""
         different: dict[str, Picture] = {}
         for batch in self._decoded(list(pictures)):
             for _, picture in batch:
@@ -388,6 +474,7 @@ class Detector:
         strength = strength_for(len(different))
         side, ignored = max(self.settings.sizes), self.ignored_
         gathered: list[Features] = []
+        seen = Seen()
         for done, part in enumerate(different.values()):
             if ignored is not None:
                 # Else contrast and blur would carry something of what is ignored into the rest.
@@ -398,9 +485,10 @@ class Detector:
                     vary(part, i, self.settings.seed, side, strength, move=ignored is None) for i in numbers
                 ]
                 gathered.append(self._features(some))
+                seen.quality += [self._quality(picture) for picture in some]
                 if progress is not None:
                     progress("variations", done * each + numbers.stop, len(different) * each)
-        return Features.joined(gathered), fold_names(list(different), each)
+        return Features.joined(gathered), fold_names(list(different), each), seen.figures
 
     def _suspected(self, features: Features, hashes: Sequence[str]) -> NDArray[np.bool_]:
         """Tell which parts stand out, ``(parts,)``; copies of a picture share its lot.
@@ -515,9 +603,7 @@ class Detector:
         pictures: Sequence[Source],
         stage: str,
         progress: Progress | None,
-        hashes: list[str],
-        names: list[str] | None = None,
-        sources: list[Source] | None = None,
+        seen: Seen,
     ) -> Features:
         gathered: list[Features] = []
         done = 0
@@ -526,11 +612,10 @@ class Detector:
             for source, picture in batch:
                 if isinstance(picture, Picture):
                     readable.append(picture)
-                    hashes.append(picture.sha256)
-                    if names is not None:
-                        names.append(_name(source))
-                    if sources is not None:
-                        sources.append(source)
+                    seen.hashes.append(picture.sha256)
+                    seen.names.append(_name(source))
+                    seen.sources.append(source)
+                    seen.quality.append(self._quality(picture))
                 else:
                     self.skipped.append((_name(source), str(picture)))
             if readable:
@@ -545,6 +630,12 @@ class Detector:
                 remedy=self.skipped[0][1] if self.skipped else "Check the folder.",
             )
         return Features.joined(gathered)
+
+    def _quality(self, picture: Picture) -> list[float]:
+        """Measure a picture as the network sees it: what is ignored does not count."""
+        if self.ignored_ is None:
+            return picture_quality(picture.pixels)
+        return picture_quality(self.ignored_.paint(picture.pixels, self.preprocessing_[0].mean))
 
     def _features(self, pictures: list[Picture]) -> Features:
         if self.backbone_ is None:
@@ -632,6 +723,11 @@ def as_picture(source: Source, rule: ReadingRule) -> Picture:
         return source
     depth = 8 * pixels.dtype.itemsize
     return Picture(pixels, None, hashlib.sha256(pixels.tobytes()).hexdigest(), bit_depth=depth)
+
+
+def fingerprint(hashes: Sequence[str]) -> str:
+    """Return what names a set of training parts, by their sorted sha256."""
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _file_hash(source: Source, most_bytes: int) -> str:

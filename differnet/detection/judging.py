@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from differnet.calibration import (
     OOD_STRANGENESS,
+    BatchDrift,
     CalibratedEvidence,
     Expectation,
     GoodFigures,
@@ -24,7 +25,9 @@ from differnet.calibration import (
     OriginRule,
     TailScale,
     Thresholds,
+    batch_drift,
     decide,
+    false_alarm_interval,
     held_out_strangeness,
     p_values,
     smallest_alpha,
@@ -35,6 +38,7 @@ from differnet.calibration import (
 from differnet.detection.ensemble import RawEvidence
 from differnet.detection.ignoring import IgnoreMask
 from differnet.detection.regions import strange_regions
+from differnet.detection.settings import DetectorError
 from differnet.images.quality import measure_quality, quality_flags
 from differnet.records import Inspection, Picture, Record, Verdict
 
@@ -49,8 +53,11 @@ _WHOLE_BLUR = 1 / 32
 # The arrays of a calibration, by the names of its attributes.
 CALIBRATION_ARRAYS = (
     *("whole", "local", "nll_local", "extent", "cells", "kinds"),
-    *("peaks", "heat", "kernels", "origin"),
+    *("peaks", "heat", "kernels", "origin", "quality"),
 )
+# What is kept of how a calibration part's picture looks, of `QualityFigures`. The others are 0 of nearly
+# every good picture, or follow from these.
+QUALITY_FIGURES = ("brightness", "contrast", "sharpness", "colour_cast")
 
 
 # Spoilt pictures of a kind that a boundary is learned from at least.
@@ -86,6 +93,7 @@ class Calibration:
             global evidence, the patches' typicality, and their improbability.
         origin: ``(6 scales + zooms + 1,)`` an `OriginRule`, on the distances from good parts of ``cells``,
             ``whole``, ``local`` and ``nll_local``.
+        quality: ``(parts, 4)`` the `QUALITY_FIGURES` of each picture; no columns where nobody measured.
         alpha_review, alpha_defect: Rates in force: the ones asked for, or the smallest that these parts
             can promise.
         scheme: ``cross-fitted``, ``split``, or ``variations``: of very few parts and of variations of them,
@@ -105,6 +113,7 @@ class Calibration:
     heat: Figures
     kernels: Figures
     origin: Figures
+    quality: Figures
     alpha_review: float
     alpha_defect: float
     scheme: str
@@ -121,6 +130,7 @@ class Calibration:
         origin: SpoiltParts | Figures,
         ignored: IgnoreMask | None = None,
         real_parts: int | None = None,
+        quality: Figures | None = None,
     ) -> Self:
         """Learn what is usual from good parts that were not trained on.
 
@@ -133,6 +143,7 @@ class Calibration:
                 calibration's ``origin``.
             ignored: Regions that count for nothing.
             real_parts: With the scheme ``variations``.
+            quality: ``(parts, 4)`` `QUALITY_FIGURES` of their pictures, where somebody measured.
 
         Raises:
             CalibrationError: Too few parts, or some whose evidence is not finite.
@@ -152,6 +163,7 @@ class Calibration:
             heat=np.stack([scale.row for scale in scales]),
             kernels=np.array([Expectation.fit(c, evidence.kinds).kernel for c in columns]),
             origin=np.zeros(0) if isinstance(origin, SpoiltParts) else origin,
+            quality=np.zeros((len(evidence.whole), 0)) if quality is None else quality,
             alpha_review=max(alpha_review, least),
             alpha_defect=max(alpha_defect, least),
             scheme=scheme,
@@ -187,6 +199,38 @@ class Calibration:
         """Return ``(parts, k)`` how far parts are from good ones in what tells defects from wrong inputs."""
         good = np.hstack([self.cells, self.whole, self.local, self.nll_local])
         return GoodFigures.fit(good).distances(np.hstack([raw.cells, raw.whole, raw.local, raw.nll_local]))
+
+    def drift(self, raw: RawEvidence, quality: Figures, alpha: float) -> BatchDrift:
+        """Test whether a batch is still what this calibration was made on.
+
+        How the pictures look is asked first, so that of two that moved alike the plainer one is told first.
+        Of cross-fitted parts the evidence of the strangest patches is left out: the density that judges a new
+        part's patches has seen more parts than the ones that judged these, and spreads it further (1.7 times
+        with 80 parts of the sample product). The whole and the median cell are averages, and agree.
+
+        Args:
+            raw: Evidence of the batch.
+            quality: ``(parts, 4)`` its `QUALITY_FIGURES`.
+            alpha: False-alarm rate.
+
+        Raises:
+            CalibrationError: As `batch_drift`.
+        """
+        names = list(QUALITY_FIGURES[: self.quality.shape[1]])
+        compared = [(self.quality, quality[:, : len(names)])]
+        for words, good, asked in (
+            ("energy of the whole", self.whole, raw.whole),
+            ("energy of the median cell", self.extent, raw.extent),
+            ("energy of the strangest patches", self.local, raw.local),
+            ("nll of the strangest patches", self.nll_local, raw.nll_local),
+        ):
+            if self.scheme == "cross-fitted" and words.endswith("patches"):
+                continue
+            scales = range(1, good.shape[1] + 1)
+            names += [words] if len(scales) == 1 else [f"{words}, scale {i}" for i in scales]
+            compared.append((good, asked))
+        calibrated, batch = (np.hstack(tables) for tables in zip(*compared, strict=True))
+        return batch_drift(calibrated, batch, alpha, names)
 
     def boundary(self, spoilt: SpoiltParts) -> OriginRule:
         """Learn to tell defects from wrong inputs among pictures that are strange enough for the question.
@@ -417,6 +461,7 @@ class Judge:
             # none comes near, by the measure of wrong inputs, is rejected.
             defect = max(defect, OOD_STRANGENESS)
         self.thresholds = Thresholds(review, defect)
+        self.revision = 0
         self._origin = OriginRule.from_row(calibration.origin)
         self.region_threshold = threshold(calibration.peaks, calibration.alpha_review)
         digest = hashlib.sha256(repr(calibration.rates).encode())
@@ -425,6 +470,61 @@ class Judge:
         if calibration.ignored is not None:
             digest.update(calibration.ignored.cells.tobytes())
         self.calibration_id = digest.hexdigest()[:16]
+
+    def adopt(self, review: float, defect: float, revision: int) -> None:
+        """Judge by thresholds that a person set, from now on.
+
+        Regions and p-values are as before: they follow from the good parts alone.
+
+        Args:
+            review: Strangeness from which a person looks.
+            defect: Strangeness from which a part is rejected.
+            revision: Number that records carry, from 1; 0 stands for the calibration's own thresholds.
+
+        Raises:
+            DetectorError: Not ``0 <= review <= defect``, one is not finite, or there is no such number.
+        """
+        finite = math.isfinite(review) and math.isfinite(defect)
+        if not (finite and 0 <= review <= defect):
+            raise DetectorError(
+                expected="two finite thresholds, 0 <= review <= defect",
+                found=f"review {review}, defect {defect}",
+                remedy="Set both to the same strangeness to review nothing.",
+            )
+        if revision < 1:
+            raise DetectorError(
+                expected="a revision from 1 on", found=str(revision), remedy="Number revisions from 1."
+            )
+        self.thresholds = Thresholds(float(review), float(defect))
+        self.revision = revision
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Shares of good parts that the thresholds in force are allowed to flag and to reject.
+
+        Those of the calibration. Of thresholds that a person set the p-value at each, which is on average no
+        less than the share beyond it, whatever the law, unless the calibration parts chose the threshold.
+        """
+        if not self.revision:
+            return self.calibration.alpha_review, self.calibration.alpha_defect
+        limits = [self.thresholds.review, self.thresholds.defect]
+        review, defect = p_values(self.good["total"], limits)
+        return float(review), float(defect)
+
+    @property
+    def intervals(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Where, 90 in 100 times, the shares of `rates` really lie, given this one calibration."""
+        review, defect = (self._interval(rate) for rate in self.rates)
+        return review, defect
+
+    def _interval(self, rate: float) -> tuple[float, float]:
+        parts = self.calibration.parts
+        if not self.calibration.promised:
+            return 0.0, 1.0
+        if rate < 1:
+            return false_alarm_interval(parts, rate)
+        # Every calibration part is flagged: nothing bounds the share from above.
+        return false_alarm_interval(parts, parts / (parts + 1))[0], 1.0
 
     def strangeness(self, raw: RawEvidence) -> dict[str, Figures]:
         """Return the strangeness ``(parts,)`` of all evidence together and of each kind of evidence."""
@@ -521,6 +621,7 @@ class Judge:
             processed_at=_now(),
             t_review=self.thresholds.review,
             t_defect=self.thresholds.defect,
+            threshold_revision=self.revision,
             model_id=self.identity.model_id,
             calibration_id=self.calibration_id,
             device=self.identity.device,
@@ -546,6 +647,7 @@ class Judge:
             processed_at=_now(),
             t_review=self.thresholds.review,
             t_defect=self.thresholds.defect,
+            threshold_revision=self.revision,
             model_id=self.identity.model_id,
             calibration_id=self.calibration_id,
             device=self.identity.device,
@@ -556,6 +658,12 @@ class Judge:
             bit_depth=picture.bit_depth,
             **figures,
         )
+
+
+def picture_quality(pixels: NDArray[Any]) -> list[float]:
+    """Return the `QUALITY_FIGURES` of a picture."""
+    figures = measure_quality(pixels)
+    return [float(getattr(figures, name)) for name in QUALITY_FIGURES]
 
 
 def _counted(cells: NDArray[np.float32], ignored: IgnoreMask | None) -> NDArray[np.float32]:

@@ -17,13 +17,22 @@ COMMANDS = (
     "demo",
     "data",
     "train",
+    "calibrate",
+    "threshold",
     "inspect",
+    "drift",
     "evaluate",
     "benchmark",
     "flows",
     "report",
     "dashboard",
     "doctor",
+)
+
+
+SUBCOMMANDS = (
+    *("data scan", "flows fit", "flows score", "flows sample", "drift check"),
+    *(f"threshold {name}" for name in ("show", "suggest", "set", "history", "rollback")),
 )
 
 
@@ -40,7 +49,7 @@ def test_help_names_every_command_and_the_exit_codes(invoke: Invoke) -> None:
     assert "quarantined" in shown.stdout or "could not be used" in shown.stdout
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "data scan", "flows fit", "flows score", "flows sample"])
+@pytest.mark.parametrize("command", [*COMMANDS, *SUBCOMMANDS])
 def test_every_command_explains_itself(invoke: Invoke, command: str) -> None:
     shown = invoke(*command.split(), "--help")
     assert shown.exit_code == 0

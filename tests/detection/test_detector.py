@@ -559,7 +559,7 @@ def test_defects_among_the_good_parts_are_left_out_and_listed(
     assert len(trained.suspects) <= 3
     assert trained.facts()["suspects_left_out"] == len(trained.suspects)
     assert trained.facts()["training_parts"] == len(mixed) - len(trained.suspects)
-    assert trained._trained_on.isdisjoint(hashes)
+    assert trained.trained_on.isdisjoint(hashes)
     keeping = Detector(replace(QUICK, keep_suspects=True)).fit(mixed)
     assert keeping.suspects == []
-    assert hashes < keeping._trained_on
+    assert hashes < keeping.trained_on

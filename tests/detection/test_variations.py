@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from detection.conftest import SIZE, SMALL
 from differnet.detection import BundleError, DensitySettings, Detector, Family
 from differnet.detection.bundle import _sealed
-from differnet.detection.detector import as_picture
+from differnet.detection.detector import Seen, as_picture
 from differnet.detection.ensemble import Features, deal
 from differnet.detection.variations import Strength, fold_names, strength_for, variations_for, vary
 from differnet.images.reading import write_png
@@ -140,7 +140,7 @@ def test_copies_count_as_one_part(good: list[Pixels]) -> None:
     assert copies.facts()["calibration"] == alone.facts()["calibration"]
     pair = Detector(QUICK).fit([good[0], good[1], good[0]]).calibrate()
     assert pair.facts()["calibration"]["parts"] == 2
-    assert pair._trained_on == {as_picture(p, QUICK.reading).sha256 for p in good[:2]}
+    assert pair.trained_on == {as_picture(p, QUICK.reading).sha256 for p in good[:2]}
 
 
 def test_unreadable_files_are_listed_beside_few_parts(good: list[Pixels], files: Files) -> None:
@@ -189,7 +189,7 @@ def test_variations_count_as_no_parts(good: list[Pixels], monkeypatch: pytest.Mo
     # Eight parts are too few to tell kinds, however many pictures are made of them.
     assert [w.parts for w in ensemble.complete.wholes] == [8] * len(ensemble.complete.wholes)
     assert ensemble.kind_features == 0
-    own = detector._extract(good[:8], "", None, [])
+    own = detector._extract(good[:8], "", None, Seen())
     assert torch.allclose(extracted[0].statistics[0][::8], own.statistics[0], atol=1e-5)
 
 

@@ -1,0 +1,64 @@
+"""Thresholds that a person set for a model: where they are kept, and how they come into force.
+
+A bundle holds what was learned, and refuses any further file. What a person decides on top lies beside it,
+in ``<model>.thresholds.jsonl``, a file that is only added to: see `differnet.calibration.Revisions`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from differnet.calibration import Revision, Revisions
+from differnet.detection.detector import Detector
+
+_ENDING = ".thresholds.jsonl"
+
+
+@dataclass(frozen=True)
+class InForce:
+    """What a model judges by.
+
+    Attributes:
+        revision: That was put in force; ``None`` where the calibration's own thresholds are.
+        ignored: The current revision where it is for another model or calibration.
+    """
+
+    revision: Revision | None = None
+    ignored: Revision | None = None
+
+
+def revisions_of(folder: Path) -> Revisions:
+    """Return the thresholds that were ever set for the model in ``folder``; the file need not be there."""
+    # Of a link the model's own folder counts, and "." has no name to put the ending to.
+    place = folder.resolve()
+    return Revisions(place.with_name(place.name + _ENDING))
+
+
+def belongs(revision: Revision, detector: Detector) -> bool:
+    """Tell whether a revision is for this model and this calibration."""
+    facts = detector.facts()
+    return (revision.model_id, revision.calibration_id) == (facts["model_id"], facts["calibration_id"])
+
+
+def adopt_current(detector: Detector, folder: Path) -> InForce:
+    """Put the current revision of a model in force.
+
+    Args:
+        detector: Loaded from ``folder``.
+        folder: Of the model.
+
+    Returns:
+        What is in force now. A revision for another model or calibration is not: its figures are measured on
+        another scale.
+
+    Raises:
+        RevisionError: The file of revisions is damaged.
+    """
+    current = revisions_of(folder).current()
+    if current is None:
+        return InForce()
+    if not belongs(current, detector):
+        return InForce(ignored=current)
+    detector.adopt_thresholds(current.review, current.defect, current.number)
+    return InForce(current)
