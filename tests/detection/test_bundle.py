@@ -329,6 +329,12 @@ TENSOR_CHANGES: dict[str, tuple[str, Callable[[dict[str, Tensor]], object]]] = {
     "one part less": (CALIBRATION, spoil("local", lambda t: t[1:])),
     "one scale more": (CALIBRATION, spoil("local", lambda t: torch.cat([t, t], 1))),
     "calibration lost": (CALIBRATION, lambda t: t.pop("extent")),
+    "no training parts": (CALIBRATION, lambda t: t.pop("trained_on")),
+    "another training part": (CALIBRATION, spoil("trained_on", put(0, 7))),
+    "one training part less": (CALIBRATION, spoil("trained_on", lambda t: t[1:])),
+    "training parts in other numbers": (CALIBRATION, spoil("trained_on", Tensor.long)),
+    "no quality": (CALIBRATION, lambda t: t.pop("quality")),
+    "one figure of quality less": (CALIBRATION, spoil("quality", lambda t: t[:, 1:])),
     "no calibration parts": (
         CALIBRATION,
         lambda t: t.update(
