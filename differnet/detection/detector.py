@@ -571,7 +571,12 @@ class Detector:
         order = rng.permutation(len(sources))[:_SPOILT_PARTS]
         chosen = [int(i) for i in np.resize(order, max(len(order), _LEAST_SPOILT_PARTS))]
         most = 2 * max(self.settings.sizes)
-        parts = [reduced(as_picture(sources[i], self.settings.reading), most) for i in chosen]
+        parts = [as_picture(sources[i], self.settings.reading) for i in chosen]
+        if (ignored := self.ignored_) is not None:
+            # Else contrast, blur and pasted patches would carry something of what is ignored into the rest.
+            colour = self.preprocessing_[0].mean
+            parts = [replace(part, pixels=ignored.paint(part.pixels, colour)) for part in parts]
+        parts = [reduced(part, most) for part in parts]
         broken: list[RawEvidence] = []
         wrong: list[RawEvidence] = []
         kinds: list[str] = []
