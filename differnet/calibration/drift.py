@@ -206,6 +206,16 @@ _SENTENCES = {
     "black_share": ("more of the pictures is black", "less of the pictures is black"),
     "white_share": ("more of the pictures is over-exposed", "less of the pictures is over-exposed"),
     "nll": ("the parts are stranger to the model", "the parts are more usual to the model than good parts"),
+    "energy of the whole": ("the parts as a whole are stranger", "the parts as a whole are plainer"),
+    "energy of the median cell": (
+        "most of the picture is stranger",
+        "most of the picture is plainer",
+    ),
+    "energy of the strangest patches": (
+        "the strangest places are stranger",
+        "the strangest places are plainer",
+    ),
+    "nll of the strangest patches": ("the strangest places are rougher", "the strangest places are smoother"),
 }
 
 
