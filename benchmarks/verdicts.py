@@ -41,6 +41,8 @@ from differnet.records import Picture
 
 Figures = NDArray[np.float64]
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
+# What no figure of this script can say: it is written by hand.
+TRIED = Path(__file__).resolve().parent / "tried-verdicts.md"
 PRODUCTS = ("mtd", "aliens", "sample")
 RATES = (0.01, 0.05)
 # Good test parts that wrong inputs are made from, parts of each other product, batches of a disturbance.
@@ -270,9 +272,13 @@ def tables() -> str:
         "|---|---|---|---|",
         *[row for name, r in every.items() for row in _drift_rows(name, r["by_seed"])],
         "",
-        "## Where the figures come from",
+        "## Designs that were tried",
         "",
     ]
+    lines += _paragraph(
+        """Exploratory figures of seed 0, from scripts that are not kept; real test parts were looked at."""
+    )
+    lines += ["", TRIED.read_text("utf-8").strip(), "", "## Where the figures come from", ""]
     for name, r in every.items():
         c = r["configuration"]
         lines.append(
