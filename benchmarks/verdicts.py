@@ -69,7 +69,7 @@ def main() -> None:
                 print(f"{name}: nothing at {folders[name]}, left out", file=sys.stderr)
                 continue
             others = {other: dataset for other, dataset in there.items() if other != name}
-            seeds = [measure(there[name], others, seed) for seed in range(chosen.seeds)]
+            seeds = [measure(there[name], others, DetectorSettings(), seed) for seed in range(chosen.seeds)]
             stored = {
                 "by_seed": seeds,
                 "configuration": configuration_of(there[name], DetectorSettings(), chosen.seeds),
@@ -81,12 +81,15 @@ def main() -> None:
     (REPORTS / "verdicts.md").write_text(tables(), encoding="utf-8")
 
 
-def measure(dataset: Dataset, others: Mapping[str, Dataset], seed: int) -> dict[str, Any]:
+def measure(
+    dataset: Dataset, others: Mapping[str, Dataset], settings: DetectorSettings, seed: int
+) -> dict[str, Any]:
     """Train once, and judge test parts and wrong inputs.
 
     Args:
         dataset: The product.
         others: Other products, whose training parts are wrong inputs.
+        settings: Defaults.
         seed: Of training, and of what is drawn.
 
     Returns:
@@ -95,7 +98,7 @@ def measure(dataset: Dataset, others: Mapping[str, Dataset], seed: int) -> dict[
         called DEFECT had the boundary never seen that kind); ``f1`` of thresholds; ``drift`` by disturbance.
     """
     print(f"  seed {seed}", file=sys.stderr, flush=True)
-    detector = Detector(replace(DetectorSettings(), seed=seed))
+    detector = Detector(replace(settings, seed=seed))
     detector.fit([p.path for p in dataset.train_good]).calibrate()
     judge = detector._judge()
     rule = detector.settings.reading
