@@ -134,7 +134,7 @@ class Record:
         nll_global: Negative log-density of the part's pooled statistics, nats.
         nll_local: Mean negative log-density of the patches where it is highest, nats.
         typicality_global: ``(|z|^2 - D) / 2`` of the pooled statistics, nats: nll with the log-determinant
-            left out, the z-only statistic. The verdict rests on it and on the next.
+            left out, the z-only statistic. The verdict rests on it, on the next and on ``nll_local``.
         typicality_local: The same of the patches where it is highest, their mean.
         bits_per_dim_global, bits_per_dim_local: nll in bits over its number of dimensions.
         strangeness: The verdict's statistic: all evidence together on a calibrated scale

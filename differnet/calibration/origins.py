@@ -17,6 +17,8 @@ Figures = NDArray[np.float64]
 _MAD = 1.4826
 # Inverse of the ridge penalty: simulated pictures say roughly which way, not more.
 _TRUST = 0.1
+# Share of the simulated defects that may be stranger than "nearly all".
+_LOST = 0.01
 # A boundary from fewer pictures of a kind is a guess.
 _LEAST_PICTURES = 10
 
@@ -63,8 +65,9 @@ class OriginRule:
     """Linear boundary between defects and wrong inputs, learned from good parts spoilt either way.
 
     A defect changes a place of the part, a wrong input most of the picture: logistic regression finds the
-    direction that tells them apart. Real defects are larger and stranger than simulated ones now and then, so
-    the boundary stands not in the middle but close to the wrong inputs, where nearly all are still beyond it.
+    direction that tells them apart. Where nearly all of either kind are apart, the boundary stands in the
+    middle between them. Where they overlap it stands at the wrong inputs, nearly all of which are still
+    beyond it: real defects are larger and stranger than simulated ones now and then.
 
     Attributes:
         weights: ``(k,)`` of the distances from good parts.
@@ -83,7 +86,7 @@ class OriginRule:
         Args:
             defects: ``(n, k)`` of defects.
             wrong: ``(m, k)`` of wrong inputs.
-            missed: Share of the wrong inputs that may count as defects.
+            missed: Share of the wrong inputs that may count as defects, at most.
 
         Raises:
             CalibrationError: Fewer than ten pictures of a kind, of different width, or not finite.
@@ -111,7 +114,9 @@ class OriginRule:
         model = LogisticRegression(C=_TRUST, class_weight="balanced", max_iter=2000)
         model.fit(rows / unit, labels)
         weights = np.asarray(model.coef_[0], dtype=np.float64) / unit
-        return cls(weights, float(np.quantile(other @ weights, missed)))
+        lowest = float(np.quantile(other @ weights, missed))
+        highest = float(np.quantile(broken @ weights, 1 - _LOST))
+        return cls(weights, (highest + lowest) / 2 if highest < lowest else lowest)
 
     def wrongness(self, distances: ArrayLike) -> Figures:
         """Return by how much ``(m,)`` pictures are beyond the boundary; at 0 and above, wrong inputs.

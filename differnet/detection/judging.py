@@ -458,7 +458,7 @@ class Judge:
         )
         if not calibration.promised:
             # Another good part may be stranger than every variation. A person looks at what is, and only what
-            # none comes near, by the measure of wrong inputs, is rejected.
+            # none comes near, by the measure of pictures that are no parts, is rejected.
             defect = max(defect, OOD_STRANGENESS)
         self.thresholds = Thresholds(review, defect)
         self.revision = 0
