@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from mapie.risk_control import BinaryClassificationController
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -78,9 +79,8 @@ def test_escape_threshold_agrees_with_mapie(defects: int) -> None:
     Of powers of two, whose shares are exact: MAPIE rounds ``n * (1 - recall)`` up, and counts an escape too
     many where the product is a little above a whole number.
     """
-    risk_control = pytest.importorskip("mapie.risk_control")
     strange = np.random.default_rng(defects).beta(4, 2, size=defects)
-    controller = risk_control.BinaryClassificationController(
+    controller = BinaryClassificationController(
         predict_function=lambda x: np.column_stack([1 - x[:, 0], x[:, 0]]),
         risk="recall",
         target_level=0.9,
