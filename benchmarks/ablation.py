@@ -1,7 +1,7 @@
 """What each part of the design buys: `python benchmarks/accuracy.py --ablation aliens sample`.
 
 Every seed trains the detector once with the defaults, and once for each part of the design that training
-depends on. Whatever only concerns how evidence is read (kinds of part, sums, one evidence alone, z only) is
+depends on. Whatever only concerns how evidence is read (kinds of part, sums, one evidence alone) is
 asked of the evidence of that first training, and once more without any defect: a detector of three quarters
 of the training parts tells the others from simulated defects on them. Each product leaves
 `reports/ablation-<product>.json`; seeds are trained one after another, four to five trainings each.
@@ -24,7 +24,7 @@ from differnet.calibration import Kernel, TailScale
 from differnet.detection import DetectorSettings
 from differnet.detection.detector import Detector, Seen, as_picture
 from differnet.detection.ensemble import RawEvidence
-from differnet.detection.judging import Calibration, Identity, Judge, Usual
+from differnet.detection.judging import Calibration, Identity, Judge, Surprises
 from differnet.detection.statistics import PatchScale
 from differnet.evaluation.benchmark import BenchmarkError, labelled_test_parts
 from differnet.evaluation.intervals import auroc_difference
@@ -95,12 +95,31 @@ def _improbability(evidence: Evidence) -> Figures:
 def _by(evidence: Evidence, statistic: str) -> Figures:
     """Judge patches by one statistic of their density alone."""
     usual = evidence.judge().calibration.usual
-    return _read(replace(usual, local={statistic: usual.local[statistic]}), evidence)
+    usual = replace(usual, local={statistic: usual.local[statistic]})
+    return _read(usual.held_out, usual.surprises(evidence.test))
 
 
-def _read(usual: Usual, evidence: Evidence) -> Figures:
-    scale = TailScale.fit(usual.held_out.sums["total"])
-    return scale.strangeness(usual.surprises(evidence.test).sums["total"])
+def _fine(evidence: Evidence) -> Figures:
+    return _by_scale(evidence, lambda local: local[0])
+
+
+def _coarse(evidence: Evidence) -> Figures:
+    return _by_scale(evidence, lambda local: local[1])
+
+
+def _mean_scale(evidence: Evidence) -> Figures:
+    return _by_scale(evidence, lambda local: local.mean(axis=0))
+
+
+def _by_scale(evidence: Evidence, read: Callable[[Figures], Figures]) -> Figures:
+    """Judge patches by something else than the strangest scale."""
+    usual = evidence.judge().calibration.usual
+    held, found = usual.held_out, usual.surprises(evidence.test)
+    return _read(*(replace(s, local=[read(np.stack(s.local))]) for s in (held, found)))
+
+
+def _read(held_out: Surprises, found: Surprises) -> Figures:
+    return TailScale.fit(held_out.sums["total"]).strangeness(found.sums["total"])
 
 
 def surprises(evidence: Evidence) -> list[Figures]:
@@ -113,7 +132,7 @@ def surprises(evidence: Evidence) -> list[Figures]:
         ``(parts,)`` surprises each, see `differnet.calibration.surprise`.
     """
     found = evidence.judge().calibration.usual.surprises(evidence.test)
-    return [*found.whole, *found.local]
+    return [*found.whole, found.patches]
 
 
 @dataclass(frozen=True)
@@ -131,8 +150,9 @@ class Ablation:
     change: Callable[[DetectorSettings], DetectorSettings] | None = None
 
 
-def _strides(*strides: int) -> Callable[[DetectorSettings], DetectorSettings]:
-    return lambda settings: replace(settings, scales=(PatchScale("patches", strides),))
+def _side_by_side(settings: DetectorSettings) -> DetectorSettings:
+    strides = tuple(stride for scale in settings.scales for stride in scale.strides)
+    return replace(settings, scales=(PatchScale("patches", strides),))
 
 
 ABLATIONS = {
@@ -141,8 +161,10 @@ ABLATIONS = {
         "no couplings: Gaussians alone",
         change=lambda s: replace(s, density=replace(s.density, couplings=0)),
     ),
-    "stride_8": Ablation("patches of stride 8 alone", change=_strides(8)),
-    "stride_16": Ablation("patches of stride 16 alone", change=_strides(16)),
+    "side_by_side": Ablation("strides 8 and 16 side by side in one density", change=_side_by_side),
+    "fine": Ablation("patches of stride 8 alone", _fine),
+    "coarse": Ablation("patches of stride 16 alone", _coarse),
+    "mean_scale": Ablation("both strides' mean instead of the stranger", _mean_scale),
     "no_kinds": Ablation("all parts of one kind", _without_kinds),
     "strongest": Ablation("the strongest evidence instead of the sum", _strongest),
     "whole": Ablation("the whole alone", _whole),

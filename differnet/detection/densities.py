@@ -60,7 +60,7 @@ class DensitySettings:
 
     noise: float = 0.3
     couplings: int = 4
-    hidden: int = 80
+    hidden: int = 112
     steps: int = 1000
     batch: int = 512
     learning_rate: float = 5e-3

@@ -355,25 +355,34 @@ class _Usual:
 
 @dataclass(frozen=True)
 class Surprises:
-    """Surprise ``(parts,)`` of each kind of evidence: one a zoom of the whole, and one a scale of patches."""
+    """Surprise ``(parts,)`` of each kind of evidence: one a zoom of the whole, and one a scale of patches.
+
+    Of patches the strangest scale counts. A defect has a size, and the scales that do not fit it would only
+    add what is usual for good parts.
+    """
 
     whole: list[Figures]
     local: list[Figures]
 
     @property
+    def patches(self) -> Figures:
+        """Of patches, at the strangest scale."""
+        return np.asarray(np.max(self.local, axis=0))
+
+    @property
     def sums(self) -> dict[str, Figures]:
         """Of everything, of the whole and of patches."""
         return {
-            "total": together([*self.whole, *self.local]),
+            "total": together([*self.whole, self.patches]),
             "whole": together(self.whole),
-            "local": together(self.local),
+            "local": self.patches,
         }
 
     @property
     def shares_of_zooms(self) -> Figures:
         """How much of all that is said of a part each zoom's whole says, ``(zooms, parts)``."""
         by_zoom = np.stack(self.whole)
-        shares: Figures = by_zoom / np.maximum(by_zoom.sum(0) + together(self.local), 1e-300)
+        shares: Figures = by_zoom / np.maximum(by_zoom.sum(0) + self.patches, 1e-300)
         return shares
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,14 +18,17 @@ _LARGEST_SEED = 2**32 - 1
 _MOST_FOLDS = 64
 _MOST_SCALES = 8
 _MOST_ZOOMS = 4
-# Strides 8 and 16 side by side: the finer tells small pieces, the coarser what they belong to.
-_PATCHES = PatchScale("patches", (8, 16))
+# Each stride has a density of its own: side by side in one, small pieces drown among their surroundings.
+_SCALES = (PatchScale("fine", (8,)), PatchScale("coarse", (16,)))
 
 
 # What a quality sets; all else stays as chosen. The second look is closer, at the whole and at patches.
 _QUALITIES: dict[str, dict[str, Any]] = {
     "standard": {},
-    "best": {"zooms": (1.0, 1.5), "scales": (_PATCHES, PatchScale("close patches", (8, 16), zoom=1))},
+    "best": {
+        "zooms": (1.0, 1.5),
+        "scales": (*_SCALES, *(replace(s, name=f"close {s.name}", zoom=1) for s in _SCALES)),
+    },
 }
 QUALITIES = tuple(_QUALITIES)
 
@@ -73,7 +76,7 @@ class DetectorSettings:
     product: str = ""
     folds: int = 4
     density: DensitySettings = field(default_factory=DensitySettings)
-    scales: tuple[PatchScale, ...] = (_PATCHES,)
+    scales: tuple[PatchScale, ...] = _SCALES
     zooms: tuple[float, ...] = (1.0,)
     keep_suspects: bool = False
     reading: ReadingRule = field(default_factory=ReadingRule)

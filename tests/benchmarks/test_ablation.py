@@ -48,11 +48,11 @@ def drawn(parts: int, seed: int, *, spoilt: int = 0) -> RawEvidence:
     kinds = rng.normal(size=(parts, 2))
     usual = 2 * np.sin(kinds[:, :1]) + 0.1 * rng.normal(size=(parts, 1))
     usual[:spoilt] += rng.uniform(0.2, 1, size=(spoilt, 1))
-    local = usual + 0.1 * rng.normal(size=(parts, 1))
+    local = usual + 0.1 * rng.normal(size=(parts, 2))
     nll = 3 + 0.5 * local
     maps = rng.normal(size=(parts, 4, 4)).astype(np.float32)
-    cells = np.repeat(usual, 4, axis=1)
-    return RawEvidence(usual, local, np.exp(usual), cells, usual[:, 0], nll, kinds, (maps,), (maps,))
+    extent, cells = np.exp(np.repeat(usual, 2, axis=1)), np.repeat(usual, 8, axis=1)
+    return RawEvidence(usual, local, extent, cells, usual[:, 0], nll, kinds, (maps, maps), (maps,))
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def evidence(ablation: ModuleType) -> Any:
 
 def test_own_surprises_add_up_to_the_order_of_the_judge(ablation: ModuleType, evidence: Any) -> None:
     said = ablation.surprises(evidence)
-    # The whole, and patches of one scale.
+    # The whole, and patches at their strangest scale.
     assert len(said) == 2
     assert spearmanr(together(said), ablation.ABLATIONS["default"].read(evidence)).statistic > 1 - 1e-9
     strongest = ablation.ABLATIONS["strongest"].read(evidence)
@@ -98,6 +98,23 @@ def test_each_statistic_of_patches_is_read_alone(ablation: ModuleType, evidence:
         assert seen > 2
 
 
+def test_each_scale_of_patches_is_read_alone(ablation: ModuleType, evidence: Any) -> None:
+    rng = np.random.default_rng(2)
+    fair = drawn(40, 3)
+    names = ("default", "fine", "coarse", "mean_scale")
+    for scale in (0, 1):
+        stranger = fair.local.copy()
+        stranger[15:25, scale] += rng.uniform(2, 3, size=10)
+        spoilt = replace(evidence, test=replace(fair, local=stranger))
+        read = {name: ablation.ABLATIONS[name].read(spoilt) for name in names}
+        gaps = {name: float(np.median(v[15:25]) - np.median(v[25:])) for name, v in read.items()}
+        assert gaps["default"] > 2
+        assert gaps[("fine", "coarse")[scale]] > 2
+        assert abs(gaps[("coarse", "fine")[scale]]) < 0.5
+        # Half of it is diluted by the scale that sees nothing.
+        assert 0.5 < gaps["mean_scale"] < gaps["default"]
+
+
 def test_the_default_row_is_the_benchmark(
     ablation: ModuleType, product: Dataset, measured: dict[str, Any]
 ) -> None:
@@ -125,8 +142,9 @@ def test_only_what_training_depends_on_is_trained(
     found = ablation.measure(product, replace(SMALL, keep_suspects=True), 1)
     assert found["suspects"] == [0]
     # The last one tells simulated defects.
-    assert [s.density.couplings for s in seen] == [2, 0, 2, 2, 2]
-    assert [s.scales[0].strides for s in seen] == [(8, 16), (8, 16), (8,), (16,), (8, 16)]
+    assert [s.density.couplings for s in seen] == [2, 0, 2, 2]
+    apart = [(8,), (16,)]
+    assert [[scale.strides for scale in s.scales] for s in seen] == [apart, apart, [(8, 16)], apart]
 
 
 def test_the_table_has_a_row_an_ablation(

@@ -62,6 +62,19 @@ def test_patches_are_as_strange_as_their_stranger_statistic(judge: Judge) -> Non
     assert both["local"] == pytest.approx(np.maximum(*(a["local"] for a in alone)))
 
 
+def test_patches_are_as_strange_as_at_their_strangest_scale(judge: Judge) -> None:
+    fair = drawn(6, 1)
+    fine, coarse, both = (fair.local.copy() for _ in range(3))
+    fine[:, 0] += 2.0
+    coarse[:, 2] += 3.0
+    both[:, 0], both[:, 2] = fine[:, 0], coarse[:, 2]
+    said = [judge.strangeness(replace(fair, local=local)) for local in (fine, coarse, both)]
+    assert said[2]["local"] == pytest.approx(np.maximum(said[0]["local"], said[1]["local"]))
+    assert (said[2]["local"] > judge.strangeness(fair)["local"] + 2).all()
+    # What patches say counts once beside the whole, not once a scale.
+    assert (said[2]["total"] <= np.maximum(said[0]["total"], said[1]["total"]) + 1e-9).all()
+
+
 def test_a_constant_of_the_density_says_nothing(judge: Judge) -> None:
     """Nll has no zero: features in other units move every part's by as much."""
     moved = drawn(200, 0)

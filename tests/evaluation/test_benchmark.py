@@ -129,7 +129,7 @@ def test_configuration_is_enough_to_run_it_again(measured: dict[str, Any]) -> No
     chosen = configuration["settings"]
     assert chosen["image_size"] == 64
     assert chosen["density"]["steps"] == 10
-    assert chosen["scales"] == ({"name": "patches", "strides": (8, 16), "window": 1, "zoom": 0},)
+    assert [(s["name"], s["strides"]) for s in chosen["scales"]] == [("fine", (8,)), ("coarse", (16,))]
     assert "max_pixels" in chosen["reading"]
 
 
