@@ -45,6 +45,10 @@ def _rebuild_error(kind: type[DiffernetError], attributes: dict[str, Any]) -> Di
     return error
 
 
+# Shares of good parts that may be reviewed and beyond, and rejected, where nobody asks for others.
+USUAL_REVIEW, USUAL_DEFECT = 0.05, 0.01
+
+
 class Verdict(StrEnum):
     """What is decided about one picture.
 

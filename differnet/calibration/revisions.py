@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from differnet.calibration.thresholds import Suggestion
+from differnet.durable import sync_folder
 from differnet.records import DiffernetError
 
 _NONE_BEFORE = "0" * 64
@@ -186,7 +187,7 @@ class Revisions:
                 revision = self._next(facts, self._read(content))
                 self._write(stream.fileno(), _line(revision), len(content))
             if made:
-                _sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
         except OSError as error:
             raise self._refused(error) from error
         return revision
@@ -302,14 +303,3 @@ def _locked(handle: int, *, shared: bool) -> Iterator[None]:
         yield
     finally:
         fcntl.flock(handle, fcntl.LOCK_UN)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name durable; Windows cannot open folders and needs no such step."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -22,12 +22,10 @@ from differnet.cli.train import (
     thresholds_table,
     warn_of_few_parts,
 )
+from differnet.records import USUAL_DEFECT, USUAL_REVIEW
 
 if TYPE_CHECKING:
     from differnet.detection import Detector
-
-# Shares of good parts that `differnet train` asks for.
-USUAL_REVIEW, USUAL_DEFECT = 0.05, 0.01
 
 
 def calibrate(

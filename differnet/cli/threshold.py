@@ -14,6 +14,7 @@ import typer
 from differnet.cli.data import JsonOption
 from differnet.cli.terminal import Terminal, plain_table, terminal
 from differnet.cli.train import PlaceError, load_model, thresholds_table
+from differnet.records import USUAL_REVIEW
 
 if TYPE_CHECKING:
     from differnet.calibration import Revision, Suggestion
@@ -47,8 +48,6 @@ COMPANIONS = {
 }
 # They look at inspected parts: labelled defects, or the batch that is asked about.
 NEED_RUN = ("max_escape", "cost_overkill", "fdr")
-# Of good parts, where --max-overkill alone is given; that of `differnet train`.
-USUAL_REVIEW = 0.05
 USUAL_CONFIDENCE = 0.95
 
 
@@ -138,7 +137,7 @@ def suggest(
     ] = None,
     max_review: Annotated[
         float | None,
-        _share("--max-review", "With --max-overkill: share of good parts reviewed or rejected (0.05)."),
+        _share("--max-review", f"With --max-overkill: share reviewed or rejected ({USUAL_REVIEW})."),
     ] = None,
     max_escape: Annotated[
         float | None, _share("--max-escape", "Largest share of defects that passes; wants --run.")

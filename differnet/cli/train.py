@@ -12,7 +12,7 @@ import typer
 from differnet.cli.data import JsonOption, LayoutOption
 from differnet.cli.exits import ExitCode, VerificationError
 from differnet.cli.terminal import Terminal, plain_table, terminal
-from differnet.records import DiffernetError
+from differnet.records import USUAL_DEFECT, USUAL_REVIEW, DiffernetError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -92,13 +92,13 @@ def train(
             max=1,
             help="Share of good parts that may go to review.",
         ),
-    ] = 0.05,
+    ] = USUAL_REVIEW,
     alpha_defect: Annotated[
         float,
         typer.Option(
             "--alpha-defect", metavar="SHARE", min=1e-6, max=1, help="Share of good parts that may fail."
         ),
-    ] = 0.01,
+    ] = USUAL_DEFECT,
     keep_suspects: Annotated[
         bool,
         typer.Option("--keep-suspects", help="Learn also from parts that are probably not good."),

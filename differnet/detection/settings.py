@@ -11,7 +11,7 @@ from differnet.detection.densities import DensitySettings
 from differnet.detection.statistics import PatchScale
 from differnet.features import LARGEST_INPUT, SMALLEST_INPUT
 from differnet.images.reading import ReadingRule
-from differnet.records import DiffernetError
+from differnet.records import USUAL_DEFECT, USUAL_REVIEW, DiffernetError
 
 # Seeds of members and flows are made of 1,000 times this one, and torch takes 64 bits.
 _LARGEST_SEED = 2**32 - 1
@@ -70,8 +70,8 @@ class DetectorSettings:
     allow_download: bool = False
     image_size: int = 256
     seed: int = 0
-    alpha_review: float = 0.05
-    alpha_defect: float = 0.01
+    alpha_review: float = USUAL_REVIEW
+    alpha_defect: float = USUAL_DEFECT
     device: str = "auto"
     product: str = ""
     folds: int = 4
@@ -132,5 +132,5 @@ def check_alphas(alpha_review: float, alpha_defect: float) -> None:
         raise DetectorError(
             expected="0 < alpha_defect <= alpha_review < 1",
             found=f"alpha_defect {alpha_defect}, alpha_review {alpha_review}",
-            remedy="Usual are 0.01 and 0.05: what is called a defect would be reviewed too.",
+            remedy=f"Usual are {USUAL_DEFECT} and {USUAL_REVIEW}: what is rejected would be reviewed too.",
         )

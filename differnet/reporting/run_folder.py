@@ -32,6 +32,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from differnet.durable import sync_folder
 from differnet.records import DiffernetError, Inspection, Record, Region, Verdict
 from differnet.reporting.strict_json import RecordFormatError, from_json, from_mapping, to_json
 
@@ -147,20 +148,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         except OSError:
             draft.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise _disk_error(path, error) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; Windows cannot open folders and needs no such step."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _disk_error(path: Path, error: OSError) -> RunError:

@@ -57,6 +57,28 @@ def test_good_parts_that_agree_leave_every_distance_finite() -> None:
     assert (np.abs(far[1]) > 5).all()
 
 
+def test_distances_are_spreads_near_good_parts_and_logarithms_far_out() -> None:
+    rng = np.random.default_rng(3)
+    figures = rng.normal(5.0, [0.01, 100.0], (2000, 2))
+    # One good part in twenty is odd; it widens what is usual by little.
+    figures[::20] += [0.1, 1000.0]
+    good = GoodFigures.fit(figures)
+    near, below, far = good.distances([[5.01, 105.0], [4.99, -95.0], [5e6, 5e10]])
+    assert near == pytest.approx([0.88, 0.88], abs=0.2)
+    assert below == pytest.approx([-0.88, -0.88], abs=0.2)
+    assert (far < 25).all()
+    assert (far > 18).all()
+
+
+def test_figures_count_by_their_own_spread() -> None:
+    """A figure in other units, which nothing depends on, changes nothing."""
+    defects, wrong = clouds(3.0)
+    scale = np.array([1.0, 1e4, 1e-4])
+    rule, other = OriginRule.fit(defects, wrong), OriginRule.fit(defects * scale, wrong * scale)
+    points = np.random.default_rng(1).normal(1.5, 1, (200, 3))
+    assert other.wrongness(points * scale) == pytest.approx(rule.wrongness(points), abs=1e-3)
+
+
 def test_too_little_is_refused() -> None:
     defects, wrong = clouds(2.0)
     for broken, other in ((defects[:5], wrong), (defects, wrong[:5]), (defects[:, :2], wrong)):

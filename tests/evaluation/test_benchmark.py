@@ -94,7 +94,7 @@ def test_rates_count_parts(measured: dict[str, Any]) -> None:
             rate = run[name]
             assert rate["of"] == 4
             assert 0 <= rate["low"] <= rate["rate"] <= rate["high"] <= 1
-        assert set(run["couplings_kept"]) == {"whole", "patches", "of"}
+        assert set(run["couplings_kept"]) == {"whole", "fine", "coarse", "of"}
 
 
 def test_each_part_keeps_its_figures(measured: dict[str, Any]) -> None:
