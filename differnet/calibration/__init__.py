@@ -44,11 +44,20 @@ from differnet.calibration.thresholds import (
     without_defects,
 )
 from differnet.calibration.typicality import Typicality, several_statistics, typicality_p_values
-from differnet.calibration.verdict import OOD_STRANGENESS, CalibratedEvidence, Thresholds, decide
+from differnet.calibration.verdict import (
+    LEARNED,
+    OOD_STRANGENESS,
+    REPEATED,
+    CalibratedEvidence,
+    Thresholds,
+    decide,
+)
 
 __all__ = [
     "HEAT_NUMBERS",
+    "LEARNED",
     "OOD_STRANGENESS",
+    "REPEATED",
     "BatchDrift",
     "CalibratedEvidence",
     "CalibrationError",

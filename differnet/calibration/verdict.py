@@ -11,6 +11,17 @@ from differnet.records import Verdict
 # extrapolated exponential tail, not by counting.
 OOD_STRANGENESS = 6.0
 
+# Why a picture of the training set is no PASS. Too probable is a matter of course there.
+LEARNED = (
+    "the model was trained on this very picture, and knows it by heart: no error rate holds for it; a new "
+    "picture of the part is wanted"
+)
+# Why a picture that came before is no PASS.
+REPEATED = (
+    "bit for bit the same picture as {earlier}: no two pictures of parts are, so the camera stands still, or "
+    "a file was copied"
+)
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -38,6 +49,7 @@ class CalibratedEvidence:
         p_value, p_value_whole, p_value_local, p_value_spread: Conformal p-values, of the combined
             strangeness and of each evidence alone.
         quality_flags: Facts of the pixels such as ``constant``.
+        learned: Whether the model was trained on this very picture, so that finding it usual says nothing.
         healthy: False when the model itself failed its checks.
         promised: False where the p-values are shares of variations of very few parts: no reason tells them.
     """
@@ -53,6 +65,7 @@ class CalibratedEvidence:
     p_value_local: float
     p_value_spread: float
     quality_flags: tuple[str, ...] = ()
+    learned: bool = False
     healthy: bool = True
     promised: bool = True
 
@@ -91,6 +104,8 @@ def decide(evidence: CalibratedEvidence, thresholds: Thresholds) -> tuple[Verdic
         return Verdict.DEFECT, _reasons(evidence)
     if strange:
         return Verdict.REVIEW, _reasons(evidence)
+    if evidence.learned:
+        return Verdict.REVIEW, (LEARNED,)
     if not evidence.promised:
         return Verdict.PASS, ("no stranger than the few good parts and variations of them",)
     return Verdict.PASS, (f"as probable as good parts (p = {evidence.p_value:.3g})",)

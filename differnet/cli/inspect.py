@@ -181,11 +181,15 @@ def each_inspected(
     Yields:
         Inspection, labelled, and the picture's pixels (``None`` when it cannot be read).
     """
+    from differnet.detection.repeats import Repeats
+
+    repeats = Repeats()
     with shown.steps() as steps:
         steps("inspecting", 0, len(wanted))
         for start in range(0, len(wanted), BATCH):
             some = wanted[start : start + BATCH]
-            yield from _inspect_some(detector, some)
+            for inspection, pixels in _inspect_some(detector, some):
+                yield repeats.asked(inspection), pixels
             steps("inspecting", start + len(some), len(wanted))
 
 

@@ -437,9 +437,10 @@ class Detector:
         """Take a calibration that can judge; one that cannot changes nothing."""
         complete = self._fitted().complete
         dimensions = (complete.wholes[0].shape.features, *(p.shape.features for p in complete.patches))
-        judge = Judge(
-            calibration, Identity(self.model_id, str(self._device), self.settings.product, dimensions)
+        identity = Identity(
+            self.model_id, str(self._device), self.settings.product, dimensions, self.trained_on
         )
+        judge = Judge(calibration, identity)
         self.calibration_, self._judge_ = calibration, judge
         return judge
 

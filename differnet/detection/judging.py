@@ -312,12 +312,14 @@ class Identity:
         device: Where they ran.
         product: What the parts are.
         dimensions: Features of the global density, then of the local one a scale.
+        learned: sha256 of the parts that it was trained on.
     """
 
     model_id: str
     device: str
     product: str
     dimensions: tuple[int, ...]
+    learned: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -581,6 +583,7 @@ class Judge:
             p_value_local=self._p("local", figures),
             p_value_spread=self._p("spread", figures),
             quality_flags=quality_flags(measure_quality(picture.pixels)),
+            learned=picture.sha256 in self.identity.learned,
             promised=self.calibration.promised,
         )
         verdict, reasons = decide(evidence, self.thresholds)
