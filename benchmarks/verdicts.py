@@ -23,7 +23,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib import pyplot
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -58,6 +60,9 @@ def main() -> None:
     )
     parser.add_argument("--products", nargs="*", choices=PRODUCTS, default=PRODUCTS)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--splits", type=int, default=10, help="seeds, these among them, that overkill is measured with"
+    )
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folders = {name: chosen.data / name for name in PRODUCTS if name != "sample"}
@@ -69,15 +74,25 @@ def main() -> None:
                 continue
             others = {other: dataset for other, dataset in there.items() if other != name}
             seeds = [measure(there[name], others, DetectorSettings(), seed) for seed in range(chosen.seeds)]
+            further = range(chosen.seeds, chosen.splits)
             stored = {
                 "by_seed": seeds,
+                "splits": [measure_overkill(there[name], DetectorSettings(), seed) for seed in further],
                 "configuration": configuration_of(there[name], DetectorSettings(), chosen.seeds),
                 "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             }
             text = json.dumps(stored, indent=1, allow_nan=False)
             (REPORTS / f"verdicts-{name}.json").write_text(text + "\n", encoding="utf-8")
+    for name, stored in read_results().items():
+        draw(name, stored["by_seed"][0], REPORTS / "verdicts" / f"{name}.png")
     (REPORTS / "verdicts.md").write_text(tables(), encoding="utf-8")
+
+
+def read_results() -> dict[str, dict[str, Any]]:
+    """Return the stored figures by product."""
+    found = {p.stem.removeprefix("verdicts-"): p for p in sorted(REPORTS.glob("verdicts-*.json"))}
+    return {name: json.loads(path.read_text("utf-8")) for name, path in found.items()}
 
 
 def measure(
@@ -94,7 +109,9 @@ def measure(
     Returns:
         ``calibration`` parts; ``good_p`` p-values of the good test parts; ``verdicts`` by label; ``wrong`` by
         disturbance (``n``, ``auroc`` against good test parts, ``verdicts``, and ``unseen``: how many would be
-        called DEFECT had the boundary never seen that kind); ``f1`` of thresholds; ``drift`` by disturbance.
+        called DEFECT had the boundary never seen that kind); ``f1`` of thresholds; ``drift`` by disturbance;
+        ``map``: the two thresholds, and strangeness and wrongness of every picture, ``parts`` by label and
+        ``wrong`` by disturbance.
     """
     print(f"  seed {seed}", file=sys.stderr, flush=True)
     detector = Detector(replace(settings, seed=seed))
@@ -121,6 +138,7 @@ def measure(
         ]
     calibration, spoilt = judge.calibration, detector._spoilt
     found: dict[str, Any] = {}
+    places: dict[str, Any] = {}
     parts_good = [p for p, own in zip(pictures, good, strict=True) if own]
     shuffled = rng.permutation(len(parts_good))
     apart = [shuffled[i : i + _BATCH] for i in range(0, len(shuffled) - _BATCH + 1, _BATCH)]
@@ -130,6 +148,7 @@ def measure(
     for kind, some in wrong.items():
         evidence = _evidence(detector, some)
         strange = judge.strangeness(evidence)["total"]
+        places[kind] = _places(judge, evidence)
         row: dict[str, Any] = {
             "n": len(some),
             "auroc": image_auroc([*total[good], *strange], [*[False] * int(good.sum()), *[True] * len(some)]),
@@ -147,8 +166,7 @@ def measure(
         drift[kind] = _drift(calibration, evidence, some, batches)
     return {
         "seed": seed,
-        "calibration": calibration.parts,
-        "good_p": p_values(judge.good["total"], total[good]).tolist(),
+        **_overkill(judge, total[good]),
         "verdicts": {
             str(label): _verdicts(
                 judge,
@@ -160,7 +178,45 @@ def measure(
         "wrong": found,
         "f1": _f1(judge.good["total"], total, ~good),
         "drift": drift,
+        "map": {
+            "review": judge.thresholds.review,
+            "defect": judge.thresholds.defect,
+            "parts": {
+                str(label): _places(judge, test[np.flatnonzero(labels == label)])
+                for label in dict.fromkeys(labels)
+            },
+            "wrong": places,
+        },
     }
+
+
+def _places(judge: Judge, evidence: RawEvidence) -> list[list[float]]:
+    """Return ``(strangeness, wrongness)`` of each part, to the digits that a picture shows."""
+    both = np.stack([judge.strangeness(evidence)["total"], judge.wrongness(evidence)], axis=1)
+    return [[float(f"{value:.4g}") for value in place] for place in both]
+
+
+def measure_overkill(dataset: Dataset, settings: DetectorSettings, seed: int) -> dict[str, Any]:
+    """Train once, and judge good test parts alone: the training parts are split into folds anew.
+
+    Args:
+        dataset: The product.
+        settings: Defaults.
+        seed: Of training.
+
+    Returns:
+        ``seed``, ``calibration`` and ``good_p`` as `measure` does.
+    """
+    print(f"  split {seed}", file=sys.stderr, flush=True)
+    detector = Detector(replace(settings, seed=seed))
+    detector.fit([p.path for p in dataset.train_good]).calibrate()
+    parts = [p for p in labelled_test_parts(dataset) if p.label == GOOD]
+    evidence = _evidence(detector, [as_picture(p.path, detector.settings.reading) for p in parts])
+    return {"seed": seed} | _overkill(detector._judge(), detector._judge().strangeness(evidence)["total"])
+
+
+def _overkill(judge: Judge, good: Figures) -> dict[str, Any]:
+    return {"calibration": judge.calibration.parts, "good_p": p_values(judge.good["total"], good).tolist()}
 
 
 def _evidence(detector: Detector, pictures: Sequence[Picture]) -> RawEvidence:
@@ -204,10 +260,78 @@ def _drift(
     return {"batches": len(batches), "alarms": alarms}
 
 
+def draw(name: str, measured: Mapping[str, Any], path: Path) -> None:
+    """Draw where test parts and wrong inputs lie, and what is said there.
+
+    Args:
+        name: Of the product.
+        measured: Of one seed, from `measure`.
+        path: Of the picture.
+    """
+    matplotlib.use("Agg")
+    where = measured["map"]
+    parts = {label: np.array(places) for label, places in where["parts"].items()}
+    wrong = {kind: np.array(places) for kind, places in where["wrong"].items()}
+    figure, axes = pyplot.subplots(1, 2, figsize=(14, 5), sharex=True, sharey=True, layout="constrained")
+    _scatter(axes[0], parts, "test parts")
+    _scatter(axes[1], wrong, "wrong inputs")
+    everything = np.concatenate([*parts.values(), *wrong.values()])
+    for axis in axes:
+        axis.set_xscale("symlog", linthresh=3, linscale=1)
+        axis.set_yscale("symlog", linthresh=3, linscale=1)
+        axis.set_xticks([0, 1, 2, 3, 10, 30, 100], labels=["0", "1", "2", "3", "10", "30", "100"])
+        axis.set_yticks([-30, -10, -3, 0, 3, 10, 30], labels=["-30", "-10", "-3", "0", "3", "10", "30"])
+        axis.set_xlim(0, 1.3 * everything[:, 0].max())
+        axis.set_ylim(1.3 * everything[:, 1].min(), 1.3 * everything[:, 1].max())
+        axis.axvline(where["review"], color="0.3", lw=1, ls=":")
+        axis.axvline(where["defect"], color="0.3", lw=1)
+        axis.plot([where["defect"], 1.3 * everything[:, 0].max()], [0, 0], color="0.3", lw=1)
+        low, high = axis.get_ylim()
+        for x, y, word in (
+            (where["review"] / 2, low, "PASS"),
+            ((where["review"] + where["defect"]) / 2, low, "REVIEW"),
+            (0.5 * everything[:, 0].max(), low, "DEFECT"),
+            (0.5 * everything[:, 0].max(), high, "OOD"),
+        ):
+            axis.annotate(
+                word,
+                (x, y),
+                xytext=(0, 6 if y == low else -6),
+                textcoords="offset points",
+                ha="center",
+                va="bottom" if y == low else "top",
+                weight="bold",
+                color="0.3",
+            )
+        axis.set_xlabel("strangeness (2: one good part in a hundred)")
+    axes[0].set_ylabel("like a wrong input (0: the boundary)")
+    figure.suptitle(name)
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=80)
+    pyplot.close(figure)
+
+
+def _scatter(axis: Any, places: Mapping[str, Figures], title: str) -> None:
+    colours = pyplot.get_cmap("tab20")
+    for number, (label, some) in enumerate(places.items()):
+        good = label == GOOD
+        axis.scatter(
+            some[:, 0],
+            some[:, 1],
+            s=18,
+            color="0.6" if good else colours(number % 20),
+            marker="o" if good else "osD^v<>PX*"[number % 10],
+            alpha=0.7,
+            lw=0,
+            label=f"{label} ({len(some)})",
+        )
+    axis.set_title(title)
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, markerscale=1.6)
+
+
 def tables() -> str:
     """Write the stored figures as tables."""
-    found = {p.stem.removeprefix("verdicts-"): p for p in sorted(REPORTS.glob("verdicts-*.json"))}
-    every = {name: json.loads(path.read_text("utf-8")) for name, path in found.items()}
+    every = read_results()
     lines = ["# Verdicts", ""]
     lines += _paragraph(
         """Made by `python benchmarks/verdicts.py` from the files `verdicts-*.json` beside it; do
@@ -219,14 +343,15 @@ def tables() -> str:
     lines += ["", "## Overkill that was promised, and found", ""]
     lines += _paragraph(
         """Good test parts with a p-value of at most alpha. The band holds 99 of 100 results if the promise
-        holds: beta-binomial with k = floor(alpha (n+1)) of n calibration parts. Seeds share the test
-        parts."""
+        holds: beta-binomial with k = floor(alpha (n+1)) of n calibration parts, the n of the first split.
+        Splits deal the training parts into folds anew; they share training parts and test parts, so that
+        what they find is not independent."""
     )
     lines += [
         "",
-        "| product | seeds | calibration parts | alpha | band, of good test parts | found, a seed |",
+        "| product | splits | calibration parts | alpha | band, of good test parts | found, a split |",
         "|---|---|---|---|---|---|",
-        *[row for name, r in every.items() for row in _overkill_rows(name, r["by_seed"])],
+        *[row for name, r in every.items() for row in _overkill_rows(name, [*r["by_seed"], *r["splits"]])],
         "",
         "## Wrong inputs",
         "",
@@ -241,6 +366,21 @@ def tables() -> str:
         "| product | disturbance | pictures | AUROC | PASS | REVIEW | DEFECT | OOD | DEFECT, unseen |",
         "|---|---|---|---|---|---|---|---|---|",
         *[row for name, r in every.items() for row in _wrong_rows(name, r["by_seed"])],
+        "",
+        "## Where every picture lies",
+        "",
+    ]
+    lines += _paragraph(
+        """First seed. To the right is stranger, upwards more like a wrong input; the lines are the thresholds
+        T1 and T2, and the boundary that was learned from spoilt good training parts. Axes are logarithmic
+        beyond 3."""
+    )
+    lines += [
+        *[
+            line
+            for name in every
+            for line in ("", f"![{name}: strangeness and wrongness](verdicts/{name}.png)")
+        ],
         "",
         "## Test parts",
         "",

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import pytest
 from scipy import stats
 
@@ -71,15 +72,44 @@ def test_the_tables_hold_every_product_and_the_band_of_its_promise(
     verdicts: ModuleType, measured: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = {"commit": "c0ffee", "sha256": "0" * 16}
-    stored = {"by_seed": [measured], "configuration": made, "measured_at": "now", "machine": "here"}
+    split = {"seed": 1, "calibration": measured["calibration"], "good_p": [0.01, 0.05, *[0.5] * 9]}
+    stored = {"by_seed": [measured], "splits": [split], "configuration": made, "measured_at": "now"}
+    stored["machine"] = "here"
     (tmp_path / "verdicts-flange.json").write_text(json.dumps(stored, allow_nan=False), encoding="utf-8")
     monkeypatch.setattr(verdicts, "REPORTS", tmp_path)
     text = verdicts.tables()
     n = measured["calibration"]
     law = stats.betabinom(11, 1, n)
-    assert f"| flange | 1 | {n} | 5 % | {int(law.ppf(0.005))} to {int(law.ppf(0.995))} of 11 |" in text
+    own = sum(p <= 0.05 for p in measured["good_p"])
+    band = f"{int(law.ppf(0.005))} to {int(law.ppf(0.995))} of 11"
+    assert f"| flange | 2 | {n} | 5 % | {band} | {own}, 2 |" in text
     assert f"nothing is promised below {100 / (n + 1):.1f} %" in text
     for name in (*WRONG_INPUT_SIMULATIONS, "parts of twin"):
         assert (f"| flange | {name} |" in text) == (name != "other_product")
     lengths = {line.count("|") for line in text.splitlines() if line.startswith("| flange | mirror")}
     assert lengths == {10, 5}
+
+
+def test_the_map_holds_every_picture_where_its_verdict_is(
+    verdicts: ModuleType, measured: dict[str, Any], tmp_path: Path
+) -> None:
+    where = measured["map"]
+    for label, verdict in measured["verdicts"].items():
+        assert len(where["parts"][label]) == sum(verdict.values())
+    for kind, row in measured["wrong"].items():
+        places = where["wrong"][kind]
+        beyond = sum(s >= where["defect"] and w >= 0 for s, w in places)
+        # Blank pictures are OOD by themselves.
+        assert row["verdicts"].get("OOD", 0) >= beyond
+        assert row["verdicts"].get("DEFECT", 0) <= sum(s >= where["defect"] and w < 0 for s, w in places)
+    verdicts.draw("flange", measured, tmp_path / "verdicts" / "flange.png")
+    picture = cv2.imread(str(tmp_path / "verdicts" / "flange.png"))
+    assert picture is not None
+    assert picture.std() > 10
+
+
+def test_a_split_is_a_training_with_that_seed(
+    verdicts: ModuleType, product: Dataset, measured: dict[str, Any]
+) -> None:
+    split = verdicts.measure_overkill(product, SMALL, 0)
+    assert split == {key: measured[key] for key in ("seed", "calibration", "good_p")}
