@@ -84,8 +84,8 @@ def main() -> None:
             }
             text = json.dumps(stored, indent=1, allow_nan=False)
             (REPORTS / f"verdicts-{name}.json").write_text(text + "\n", encoding="utf-8")
-    for name, stored in read_results().items():
-        draw(name, stored["by_seed"][0], REPORTS / "verdicts" / f"{name}.png")
+    for name, figures in read_results().items():
+        draw(name, figures["by_seed"][0], REPORTS / "verdicts" / f"{name}.png")
     (REPORTS / "verdicts.md").write_text(tables(), encoding="utf-8")
 
 

@@ -1,9 +1,89 @@
-"""What survives a loss of power: a file's bytes are one thing, its name in a folder another."""
+"""Files and folders that are there whole or not at all, also after a loss of power.
+
+A file's bytes are one thing, its name in a folder another: both have to reach the disk before anybody may
+rely on them. Every file that must not be torn is written by `write_file`, every folder by `whole_folder`.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the old content or the new, never a part.
+
+    Args:
+        path: File to make or replace; its folder must exist.
+        content: All of its bytes.
+
+    Raises:
+        OSError: The disk refused (full, read-only, gone). The old file stands, and no draft is left.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "verdict.txt"
+        ...     write_file(file, b"PASS")
+        ...     write_file(file, b"DEFECT")
+        ...     file.read_bytes(), len(list(Path(folder).iterdir()))
+        (b'DEFECT', 1)
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes private files; this one is as readable as its owner's other files.
+        draft.chmod(0o644)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Fill a new folder that takes its place when the block ends, and only if it ends well.
+
+    Args:
+        folder: Where it will be. What is there is replaced, and stands as it was where the block or the disk
+            fails: ask first whether it may go.
+
+    Yields:
+        An empty folder beside it, to write into.
+
+    Raises:
+        OSError: The disk refused.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     with whole_folder(Path(place) / "model") as building:
+        ...         _ = (building / "manifest.json").write_text("{}")
+        ...     sorted(path.name for path in Path(place).rglob("*"))
+        ['manifest.json', 'model']
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}-", dir=folder.parent))
+    try:
+        yield building
+        # mkdtemp makes private folders; this one is as readable as its owner's other files.
+        building.chmod(0o755)
+        _sync_tree(building)
+        if folder.exists():
+            _replace_folder(folder, building)
+        else:
+            building.rename(folder)
+        sync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -12,10 +92,38 @@ def sync_folder(folder: Path) -> None:
     Raises:
         OSError: The folder cannot be opened, or the disk fails.
     """
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
+    if os.name != "nt":
+        _sync(folder)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Make everything below a folder durable, and the folder itself."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(place) / name)
+        sync_folder(Path(place))
+
+
+def _sync(path: Path) -> None:
+    # Windows syncs only what may be written to.
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _replace_folder(folder: Path, building: Path) -> None:
+    """Put ``building`` in the place of ``folder``; where that fails, ``folder`` is as before."""
+    retired = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}-old-", dir=folder.parent))
+    try:
+        folder.rename(retired / "old")
+        try:
+            building.rename(folder)
+        except BaseException:
+            (retired / "old").rename(folder)
+            raise
+    except BaseException:
+        retired.rmdir()
+        raise
+    shutil.rmtree(retired)

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import struct
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +40,7 @@ from differnet.detection.ignoring import CELL, IgnoreMask
 from differnet.detection.judging import CALIBRATION_ARRAYS, QUALITY_FIGURES, Calibration
 from differnet.detection.settings import DetectorSettings
 from differnet.detection.statistics import PatchScale
+from differnet.durable import whole_folder
 from differnet.features import Backbone, Preprocessing, Weights, choose_device, sha256_of
 from differnet.flows import Flow, UnhealthyFlow, audit
 from differnet.images.reading import ReadingRule
@@ -179,19 +178,8 @@ def save_bundle(detector: Detector, folder: Path) -> Path:
     """
     detector.facts()  # raises, with its reason, unless the detector is complete
     _refuse_foreign(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        _write(detector, staging)
-        # mkdtemp makes private folders; a model is as readable as any file of its owner's.
-        staging.chmod(0o755)
-        if folder.exists():
-            replace_folder(folder, staging)
-        else:
-            staging.rename(folder)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+    with whole_folder(folder) as building:
+        _write(detector, building)
     return folder
 
 
@@ -206,22 +194,6 @@ def _refuse_foreign(folder: Path) -> None:
             found=f"other files at {folder}, such as {min(set(found) - set(_FILES))}",
             remedy="Choose another folder; nothing there was touched.",
         )
-
-
-def replace_folder(folder: Path, staging: Path) -> None:
-    """Put ``staging`` in the place of ``folder``; where that fails, ``folder`` is as before."""
-    retired = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    try:
-        folder.rename(retired / "model")
-        try:
-            staging.rename(folder)
-        except BaseException:
-            (retired / "model").rename(folder)
-            raise
-    except BaseException:
-        retired.rmdir()
-        raise
-    shutil.rmtree(retired)
 
 
 def load_bundle(folder: Path, device: str = "auto") -> Detector:

@@ -9,8 +9,6 @@ priors from the global log-densities. A part of no known product is strange to w
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,10 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from differnet.detection.bundle import BundleError, replace_folder
+from differnet.detection.bundle import BundleError
 from differnet.detection.detector import Detector, Progress, Source
 from differnet.detection.ensemble import Features, RawEvidence
 from differnet.detection.settings import DetectorError, DetectorSettings
+from differnet.durable import whole_folder
 from differnet.images.reading import ImageError
 from differnet.records import Inspection, Picture
 
@@ -159,23 +158,13 @@ class Family:
                 found=f"other files at {folder}",
                 remedy="Choose another folder; nothing there was touched.",
             )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
+        with whole_folder(folder) as building:
             members: dict[str, dict[str, str]] = {}
             for number, (product, detector) in enumerate(self.detectors.items()):
-                detector.save(staging / f"product-{number}")
+                detector.save(building / f"product-{number}")
                 members[product] = {"folder": f"product-{number}", **_ids(detector)}
             text = json.dumps({"schema_version": _SCHEMA, "products": members}, indent=1, sort_keys=True)
-            (staging / _MANIFEST).write_text(text + "\n", encoding="utf-8")
-            staging.chmod(0o755)
-            if folder.exists():
-                replace_folder(folder, staging)
-            else:
-                staging.rename(folder)
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
+            (building / _MANIFEST).write_text(text + "\n", encoding="utf-8")
         return folder
 
     @classmethod

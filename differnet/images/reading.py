@@ -27,7 +27,6 @@ import hashlib
 import io
 import os
 import stat
-import tempfile
 import threading
 import time
 import warnings
@@ -46,6 +45,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from differnet.durable import write_file
 from differnet.images.headers import (
     Header,
     ImageError,
@@ -622,16 +622,4 @@ def write_png(path: Path | str, pixels: NDArray[Any]) -> None:
     Raises:
         OSError: The disk refuses; no half-written file stays behind.
     """
-    target, blob = Path(path), encode_png(pixels)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(blob)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes private files; a picture is as readable as its folder's other files.
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_file(Path(path), encode_png(pixels))

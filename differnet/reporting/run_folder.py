@@ -32,7 +32,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from differnet.durable import sync_folder
+from differnet.durable import write_file
 from differnet.records import DiffernetError, Inspection, Record, Region, Verdict
 from differnet.reporting.strict_json import RecordFormatError, from_json, from_mapping, to_json
 
@@ -137,18 +137,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         RunError: The disk refused (full, read-only, gone).
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        try:
-            with draft.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+        write_file(path, content)
     except OSError as error:
         raise _disk_error(path, error) from error
 

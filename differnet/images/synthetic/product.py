@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from differnet.durable import whole_folder
 from differnet.images.synthetic.parts import (
     DEFECT_KINDS,
     MASK_LEVEL,
@@ -122,21 +121,12 @@ def _make(
     if present is not None and _is_complete(folder, present, request):
         return folder
     _refuse_foreign_files(folder, present)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        building.chmod(0o755)
+    with whole_folder(folder) as building:
         _write_tree(building, counts, seed, suffix, progress)
         if overview:
             _write(building / "overview.png", _overview(seed))
         manifest = request | {"files": _fingerprints(building)}
         (building / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        building.rename(folder)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
     return folder
 
 

@@ -1,0 +1,166 @@
+"""Files and folders are there whole or not at all, whatever step the disk refuses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from differnet.durable import sync_folder, whole_folder, write_file
+
+OLD, NEW = b"old", b"new content"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def refuse_at(step: int, errno: int, counted: list[int]) -> Callable[..., None]:
+    """Fail at the ``step``-th call, counted from 0 over all that share ``counted``."""
+
+    def refuse(*_: object, **__: object) -> None:
+        counted.append(1)
+        if len(counted) == step + 1:
+            raise OSError(errno, os.strerror(errno))
+
+    return refuse
+
+
+def failing(patch: pytest.MonkeyPatch, step: int, errno: int) -> list[int]:
+    """Let the ``step``-th of all syncs, renames and changes of mode fail; return what counts them."""
+    counted: list[int] = []
+    refuse = refuse_at(step, errno, counted)
+    for owner, name in ((os, "fsync"), (Path, "replace"), (Path, "rename"), (Path, "chmod")):
+        true = getattr(owner, name)
+
+        def asked(*given: object, true: Callable[..., object] = true, **named: object) -> object:
+            refuse()
+            return true(*given, **named)
+
+        patch.setattr(owner, name, asked)
+    return counted
+
+
+@pytest.mark.parametrize("errno", [5, 13, 24, 28])
+def test_a_file_is_old_or_new_at_every_step_that_fails(
+    tmp_path: Path, errno: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "run.json"
+    for step in range(10):
+        write_file(file, OLD)
+        with monkeypatch.context() as patch:
+            counted = failing(patch, step, errno)
+            try:
+                write_file(file, NEW)
+            except OSError as error:
+                assert error.errno == errno
+        # The last sync is of the name: the content is new then, and the caller knows it may not last.
+        assert file.read_bytes() in (OLD, NEW)
+        assert names(tmp_path) == ["run.json"]
+        if len(counted) <= step:
+            assert file.read_bytes() == NEW
+            assert step == 4
+            break
+        assert (file.read_bytes() == NEW) == (step == 3)
+    else:
+        pytest.fail("every step failed")
+
+
+def test_a_file_that_cannot_be_begun_changes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_file(tmp_path / "nowhere" / "run.json", NEW)
+    assert names(tmp_path) == []
+
+
+def test_an_interrupt_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    file = tmp_path / "run.json"
+    write_file(file, OLD)
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_file(file, NEW)
+    assert file.read_bytes() == OLD
+    assert names(tmp_path) == ["run.json"]
+
+
+@pytest.mark.parametrize("errno", [5, 13, 24, 28])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_is_old_or_new_at_every_step_that_fails(
+    tmp_path: Path, errno: int, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in range(20):
+        place = tmp_path / str(step)
+        folder = place / "model"
+        if there:
+            with whole_folder(folder) as building:
+                (building / "old").write_bytes(OLD)
+        else:
+            place.mkdir()
+        before = names(place)
+        with monkeypatch.context() as patch:
+            counted = failing(patch, step, errno)
+            try:
+                with whole_folder(folder) as building:
+                    (building / "deep").mkdir()
+                    (building / "deep" / "new").write_bytes(NEW)
+            except OSError as error:
+                assert error.errno == errno
+        new = ["model", "model/deep", "model/deep/new"]
+        assert names(place) in (before, new)
+        if len(counted) <= step:
+            assert names(place) == new
+            return
+    pytest.fail("every step failed")
+
+
+def test_what_goes_wrong_inside_leaves_the_old_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with whole_folder(folder) as building:
+        (building / "old").write_bytes(OLD)
+    with pytest.raises(KeyboardInterrupt), whole_folder(folder) as building:
+        (building / "half").write_bytes(NEW)
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["model", "model/old"]
+
+
+def test_every_byte_and_name_is_synced_before_the_folder_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def synced(handle: int) -> None:
+        told.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        sync(handle)
+
+    def renamed(self: Path, target: Path) -> Path:
+        told.append("renamed")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("this system does not tell which file a handle is of")
+    with whole_folder(tmp_path / "model") as building:
+        (building / "deep").mkdir()
+        (building / "deep" / "new").write_bytes(NEW)
+    before, after = told[: told.index("renamed")], told[told.index("renamed") + 1 :]
+    assert {"deep", "new", building.name} <= set(before)
+    assert after == [tmp_path.name]
+
+
+def test_written_files_and_folders_are_as_readable_as_others(tmp_path: Path) -> None:
+    write_file(tmp_path / "file", NEW)
+    with whole_folder(tmp_path / "folder"):
+        pass
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_that_is_gone_cannot_be_synced(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        sync_folder(tmp_path / "gone")
