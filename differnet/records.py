@@ -136,10 +136,11 @@ class Record:
         label: Ground truth where the folder tells it: ``good``, a kind of defect, or ``None``.
         reasons: Sentences a person can read, the strongest evidence first.
         nll_global: Negative log-density of the part's pooled statistics, nats.
-        nll_local: Mean negative log-density of the patches where it is highest, nats.
+        nll_local: Mean negative log-density of the patches where it is highest, nats; summed over the scales
+            of patches, so that it is the same sum for every part.
         typicality_global: ``(|z|^2 - D) / 2`` of the pooled statistics, nats: nll with the log-determinant
             left out, the z-only statistic. The verdict rests on it, on the next and on ``nll_local``.
-        typicality_local: The same of the patches where it is highest, their mean.
+        typicality_local: The same of the patches where it is highest, their mean, summed likewise.
         bits_per_dim_global, bits_per_dim_local: nll in bits over its number of dimensions.
         strangeness: The verdict's statistic: all evidence together on a calibrated scale
             (``-log10`` of a smoothed tail probability). 2 means one good part in a hundred.

@@ -597,19 +597,18 @@ class Judge:
             heat[known.ignored.over(*heat.shape)] = 0
         least = 0.0 if known.promised else smallest_alpha(known.parts)
         regions = strange_regions(heat, self.region_threshold, known.peaks, least)
-        strongest = int(np.argmax([s[0] for s in surprises.local]))
-        dimensions = self.identity.dimensions
-        whole, local = float(raw.nll_whole[index]), float(raw.nll_local[index, strongest])
+        dimensions, scales = self.identity.dimensions, np.array(self.identity.dimensions[1:])
+        whole, local = float(raw.nll_whole[index]), float(raw.nll_local[index] @ scales)
         record = self._record(
             picture,
             verdict,
             reasons,
             nll_global=whole * dimensions[0],
-            nll_local=local * dimensions[1 + strongest],
+            nll_local=local,
             typicality_global=_typicality(float(raw.whole[index, 0]), dimensions[0]),
-            typicality_local=_typicality(float(raw.local[index, strongest]), dimensions[1 + strongest]),
+            typicality_local=sum(map(_typicality, raw.local[index].tolist(), scales.tolist())),
             bits_per_dim_global=whole / math.log(2),
-            bits_per_dim_local=local / math.log(2),
+            bits_per_dim_local=local / (int(scales.sum()) * math.log(2)),
             strangeness=evidence.total,
             **_conformal(evidence),
             regions=regions,

@@ -109,11 +109,13 @@ def test_strange_pictures_are_defects_or_wrong_inputs_by_how_far_they_reach(judg
 def test_records_carry_nats_and_bits_a_feature(judge: Judge) -> None:
     fair = drawn(1, 1)
     fair.nll_local[0] = [2.5, 5.0, 2.0]
+    fair.local[0] = np.log([1.1, 1.2, 1.3])
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     record = judge.judge(fair, 0, Picture(pixels, None, "0" * 64), 1.0).record
-    # The second scale speaks loudest; it has 30 features.
-    assert record.nll_local == pytest.approx(150.0)
-    assert record.bits_per_dim_local == pytest.approx(5.0 / np.log(2))
+    # The three scales have 20, 30 and 40 features.
+    assert record.nll_local == pytest.approx(20 * 2.5 + 30 * 5.0 + 40 * 2.0)
+    assert record.bits_per_dim_local == pytest.approx(280 / 90 / np.log(2))
+    assert record.typicality_local == pytest.approx(0.5 * (20 * 0.1 + 30 * 0.2 + 40 * 0.3))
     assert record.nll_global == pytest.approx(10 * fair.nll_whole[0])
     for name in ("nll_local", "nll_whole", "cells"):
         broken = drawn(1, 1)
