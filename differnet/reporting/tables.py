@@ -15,7 +15,7 @@ import pandas as pd
 
 from differnet.records import DiffernetError, Record
 from differnet.reporting.run_folder import RunFolder, write_atomically
-from differnet.reporting.strict_json import to_json
+from differnet.strict_json import to_json
 
 EXPORT_FORMATS = ("csv", "parquet", "jsonl")
 
