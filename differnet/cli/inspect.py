@@ -216,7 +216,7 @@ def _read(path: Path, rule: ReadingRule) -> Picture | Path:
 def _printed(
     shown: Terminal, inspected: Iterable[tuple[Inspection, NDArray[Any] | None]]
 ) -> Iterator[Record]:
-    from differnet.reporting.strict_json import to_json
+    from differnet.strict_json import to_json
 
     for inspection, _ in inspected:
         shown.write(to_json(inspection.record))

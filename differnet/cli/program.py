@@ -15,6 +15,7 @@ from differnet.cli import (
     browse,
     calibrate,
     data,
+    db,
     demo,
     doctor,
     drift,
@@ -129,4 +130,5 @@ app.command("benchmark")(evaluate.benchmark)
 app.add_typer(flows.app, name="flows")
 app.command("report")(browse.report)
 app.command("dashboard")(browse.dashboard)
+app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)

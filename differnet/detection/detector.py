@@ -495,7 +495,8 @@ class Detector:
         """Tell which parts stand out, ``(parts,)``; copies of a picture share its lot.
 
         By Gaussians, which take seconds instead of minutes: of the pooled statistics, each part left out of
-        its own in closed form, and of all parts' patches, of which one part is too small a share to matter.
+        its own in closed form, and of all parts' coarsest patches, of which one part is too small a share to
+        matter.
         What is left is looked at again, because defects of a kind hide one another.
         """
         first = {sha256: i for i, sha256 in reversed(list(enumerate(hashes)))}

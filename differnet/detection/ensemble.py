@@ -238,18 +238,19 @@ def held_out(member: Member, features: Features) -> RawEvidence:
 
 
 def plain_local(features: Features, density: DensitySettings) -> NDArray[np.float64]:
-    """Return each part's local evidence under Gaussians of all parts' patches, ``(parts, scales)``."""
-    plain = replace(density, couplings=0)
-    found: list[NDArray[np.float64]] = []
+    """Return each part's local evidence under a Gaussian of all parts' coarsest patches, ``(parts, 1)``.
+
+    A defect that spoils a model is large enough to be seen there; finer patches tell no further ones, and
+    each further kind of evidence makes all of them count less.
+    """
+    coarsest = min(range(len(features.patches)), key=lambda i: features.patches[i].shape[1:3].numel())
+    patches, kept = features.patches[coarsest], features.kept[coarsest]
+    nothing = torch.zeros(len(features), 1)
     with one_thread():
-        for patches, kept in zip(features.patches, features.kept, strict=True):
-            nothing = torch.zeros(len(features), 1)
-            gaussian = PatchDensity.fit(patches, nothing, plain, 0, kept=kept)
-            starts = range(0, len(features), _CHUNK)
-            chunks = [patches[s : s + _CHUNK] for s in starts]
-            energies = torch.cat([gaussian.energy(c, nothing[: len(c)])[0][:, kept] for c in chunks])
-            found.append(_figures(_top(energies).log()))
-    return np.stack(found, axis=1)
+        gaussian = PatchDensity.fit(patches, nothing, replace(density, couplings=0), 0, kept=kept)
+        chunks = [patches[s : s + _CHUNK] for s in range(0, len(features), _CHUNK)]
+        energies = torch.cat([gaussian.energy(c, nothing[: len(c)])[0][:, kept] for c in chunks])
+    return _figures(_top(energies).log())[:, None]
 
 
 @torch.inference_mode()

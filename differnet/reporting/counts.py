@@ -93,12 +93,15 @@ class Columns:
         truth: ``(n,)`` int8 of `Truth`.
         fixed: ``(n,)`` int8: the column in `VERDICTS` of pictures whose verdict no threshold can
             change (OOD, INVALID), else -1.
+        doubted: ``(n,)`` bool: reviewed for another reason than strangeness, such as a picture that came
+            twice; no threshold makes it pass.
         p_value: ``(n,)`` float64, NaN where there is none.
     """
 
     strangeness: NDArray[np.float64]
     truth: NDArray[np.int8]
     fixed: NDArray[np.int8]
+    doubted: NDArray[np.bool_]
     p_value: NDArray[np.float64]
 
 
@@ -156,6 +159,7 @@ def columns_of(records: Sequence[Record]) -> Columns:
         strangeness=_numbers(record.strangeness for record in records),
         truth=np.array(truth, dtype=np.int8),
         fixed=np.array(fixed, dtype=np.int8),
+        doubted=np.array([_doubted(record) for record in records], dtype=bool),
         p_value=_numbers(record.p_value for record in records),
     )
 
@@ -169,8 +173,8 @@ def verdict_codes(columns: Columns, t_review: float, t_defect: float) -> NDArray
         t_defect: T2, at least T1. At or above it a part is a defect.
 
     Returns:
-        ``(n,)`` int8 column in `VERDICTS`. OOD and INVALID stay what they are; a strangeness that
-        is not finite is INVALID, whatever the thresholds.
+        ``(n,)`` int8 column in `VERDICTS`. OOD and INVALID stay what they are, and what was reviewed for
+        another reason does not pass; a strangeness that is not finite is INVALID, whatever the thresholds.
 
     Raises:
         ValueError: A threshold is not finite, or T2 is below T1.
@@ -179,7 +183,7 @@ def verdict_codes(columns: Columns, t_review: float, t_defect: float) -> NDArray
         raise ValueError(f"thresholds must be finite with T1 <= T2, got T1 {t_review}, T2 {t_defect}")
     strangeness = columns.strangeness
     codes = np.zeros(strangeness.shape, dtype=np.int8)
-    codes[strangeness >= t_review] = VERDICTS.index(Verdict.REVIEW)
+    codes[(strangeness >= t_review) | columns.doubted] = VERDICTS.index(Verdict.REVIEW)
     codes[strangeness >= t_defect] = VERDICTS.index(Verdict.DEFECT)
     codes[~np.isfinite(strangeness)] = VERDICTS.index(Verdict.INVALID)
     return np.where(columns.fixed >= 0, columns.fixed, codes)
@@ -347,6 +351,12 @@ def starting_thresholds(facts_review: float | None, facts_defect: float | None) 
     t_review = 1.3 if facts_review is None else max(0.0, facts_review)
     t_defect = max(2.0 if facts_defect is None else facts_defect, t_review)
     return t_review, t_defect
+
+
+def _doubted(record: Record) -> bool:
+    if record.verdict is not Verdict.REVIEW or record.strangeness is None or record.t_review is None:
+        return False
+    return record.strangeness < record.t_review
 
 
 def _numbers(figures: Iterable[Any]) -> NDArray[np.float64]:

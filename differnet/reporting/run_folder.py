@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from differnet.durable import write_file
 from differnet.records import DiffernetError, Inspection, Record, Region, Verdict
-from differnet.reporting.strict_json import RecordFormatError, from_json, from_mapping, to_json
+from differnet.strict_json import RecordFormatError, from_json, from_mapping, to_json
 
 PREVIEW_SIDE = 512
 """Longest side of a stored preview in pixels: fills half a 1280 px page on a sharp screen."""

@@ -15,7 +15,7 @@ import pandas as pd
 
 from differnet.records import DiffernetError, Record
 from differnet.reporting.run_folder import RunFolder, write_atomically
-from differnet.reporting.strict_json import to_json
+from differnet.strict_json import to_json
 
 EXPORT_FORMATS = ("csv", "parquet", "jsonl")
 
@@ -84,18 +84,26 @@ def records_table(records: Iterable[Record]) -> pd.DataFrame:
     return table.astype(dict.fromkeys(numeric, "float64") | dict.fromkeys(whole, "int64"))
 
 
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV that no spreadsheet takes for formulas.
+def csv_text(table: pd.DataFrame) -> str:
+    """Return a table as CSV that no spreadsheet takes for formulas.
 
     Args:
-        table: Any table.
-        path: File to make or replace. Cells of text that begin with ``= + - @``, tab or line end
-            get a leading apostrophe; numbers stay numbers.
+        table: Any table. Cells of text that begin with ``= + - @``, tab or line end get a leading apostrophe;
+            numbers stay numbers.
     """
     safe = table.map(_no_formula).rename(columns=_no_formula)
     # All text is quoted: a bare carriage return in a cell would begin a row, and that a formula.
-    text = safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    write_atomically(path, text.encode("utf-8"))
+    return str(safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC))
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as `csv_text`.
+
+    Args:
+        table: Any table.
+        path: File to make or replace.
+    """
+    write_atomically(path, csv_text(table).encode("utf-8"))
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:

@@ -14,7 +14,7 @@ from differnet.images.reading import write_png
 from differnet.images.synthetic import DEFECT_KINDS
 from differnet.records import Record, Verdict
 from differnet.reporting import RunFolder
-from differnet.reporting.strict_json import from_json
+from differnet.strict_json import from_json
 
 Invoke = Callable[..., Result]
 

@@ -19,8 +19,8 @@ from differnet.records import Inspection, Record, Verdict
 from differnet.reporting.counts import columns_of, verdict_counts
 from differnet.reporting.run_folder import CalibrationFacts, RunFacts, RunFolder
 from differnet.reporting.serving import dashboard_app
-from differnet.reporting.strict_json import to_json
 from differnet.reporting.tables import unbroken
+from differnet.strict_json import to_json
 
 MakeRun = Callable[..., RunFolder]
 MakeRecord = Callable[..., Record]

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from differnet.evaluation.intervals import largest_rate, percent, rate
-from differnet.records import Verdict
+from differnet.records import Record, Verdict
 from differnet.reporting.counts import (
     VERDICTS,
     Columns,
@@ -28,18 +28,39 @@ from differnet.reporting.counts import (
 from differnet.reporting.run_folder import RunFolder
 
 MakeRun = Callable[..., RunFolder]
+MakeRecord = Callable[..., Record]
 
 GOOD, DEFECT, WRONG, NONE = (int(group) for group in Truth)
 
 
-def columns(strangeness: list[float], truth: list[int], fixed: list[int] | None = None) -> Columns:
+def columns(
+    strangeness: list[float],
+    truth: list[int],
+    fixed: list[int] | None = None,
+    doubted: list[bool] | None = None,
+) -> Columns:
     number = len(strangeness)
     return Columns(
         np.array(strangeness, float),
         np.array(truth, np.int8),
         np.array(fixed if fixed is not None else [-1] * number, np.int8),
+        np.array(doubted if doubted is not None else [False] * number, bool),
         np.full(number, np.nan),
     )
+
+
+def test_no_threshold_passes_what_was_reviewed_for_another_reason(make_record: MakeRecord) -> None:
+    figures = {"t_review": 1.0, "t_defect": 2.0}
+    doubted = make_record(0, Verdict.REVIEW, strangeness=0.4, **figures)
+    strange = make_record(1, Verdict.REVIEW, strangeness=1.4, **figures)
+    table = columns_of([doubted, strange])
+    assert table.doubted.tolist() == [True, False]
+    for thresholds, verdicts in (
+        ((1.0, 2.0), [Verdict.REVIEW, Verdict.REVIEW]),
+        ((3.0, 4.0), [Verdict.REVIEW, Verdict.PASS]),
+        ((0.1, 0.2), [Verdict.DEFECT, Verdict.DEFECT]),
+    ):
+        assert [VERDICTS[code] for code in verdict_codes(table, *thresholds)] == verdicts
 
 
 def test_a_threshold_belongs_to_the_stranger_side() -> None:
@@ -205,11 +226,11 @@ def test_a_share_next_to_an_end_is_not_rounded_onto_it() -> None:
 
 def test_a_hundred_thousand_rows_are_counted_quickly() -> None:
     rng = np.random.default_rng(0)
-    table = columns([], [])
     table = Columns(
         rng.exponential(0.5, 100_000),
         rng.integers(0, 4, 100_000).astype(np.int8),
         np.full(100_000, -1, np.int8),
+        rng.uniform(size=100_000) < 0.01,
         rng.uniform(size=100_000),
     )
     taken = []

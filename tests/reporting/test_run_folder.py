@@ -24,7 +24,7 @@ from differnet.reporting.run_folder import (
     run_revision,
     write_atomically,
 )
-from differnet.reporting.strict_json import RecordFormatError
+from differnet.strict_json import RecordFormatError
 
 MakeRun = Callable[..., RunFolder]
 MakeRecord = Callable[..., Record]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from differnet.records import Record, Region, Verdict
-from differnet.reporting.strict_json import RecordFormatError, from_json, to_json
+from differnet.strict_json import RecordFormatError, from_json, to_json
 
 MakeRecord = Callable[..., Record]
 

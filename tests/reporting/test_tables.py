@@ -14,8 +14,8 @@ import pytest
 
 from differnet.records import Record, Region, Verdict
 from differnet.reporting.run_folder import RunFolder
-from differnet.reporting.strict_json import from_json
 from differnet.reporting.tables import ExportError, export_run, legible, records_table, write_csv
+from differnet.strict_json import from_json
 
 MakeRun = Callable[..., RunFolder]
 MakeRecord = Callable[..., Record]

@@ -1,0 +1,105 @@
+"""Engines: SQLite in a file beside the runs by default, PostgreSQL by its URL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from differnet.records import DiffernetError
+
+# How long a writer waits for another one before it gives up, seconds.
+_PATIENCE = 30.0
+_WRITES = "writes"
+
+
+class StoreError(DiffernetError):
+    """Raised when the store cannot be opened, or does not hold what is asked for."""
+
+
+def connect(place: str | Path) -> Engine:
+    """Return an engine for a store.
+
+    SQLite keeps its journal ahead of the data (WAL), so that readers never wait for a writer, and has every
+    commit on the disk before it returns (``synchronous = FULL``): a verdict that was acknowledged survives a
+    loss of power.
+
+    Args:
+        place: A file, made where there is none, or the URL of a PostgreSQL database.
+
+    Raises:
+        StoreError: The URL is of another engine, or its driver is not installed.
+    """
+    url = _url(place)
+    backend = url.get_backend_name()
+    try:
+        if backend == "sqlite":
+            return _sqlite(url)
+        if backend == "postgresql":
+            return create_engine(url, pool_pre_ping=True)
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise StoreError(
+            expected=f"a driver for {backend}",
+            found=str(error),
+            remedy="pip install 'differnet[postgresql]'",
+        ) from error
+    raise StoreError(
+        expected="a file, or a URL that begins with postgresql:// or sqlite:///",
+        found=url.render_as_string(hide_password=True),
+        remedy="Keep the record in a file, or in PostgreSQL.",
+    )
+
+
+def writing(engine: Engine) -> Engine:
+    """Return the same engine for transactions that write: in SQLite they take their turn at the beginning.
+
+    A transaction that reads first and then wants to write is refused where another one wrote in between.
+    """
+    return engine.execution_options(**{_WRITES: True})
+
+
+def now() -> str:
+    """Return the time as the store writes it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _url(place: str | Path) -> URL:
+    if isinstance(place, Path) or "://" not in place:
+        return URL.create("sqlite", database=str(place))
+    try:
+        url = make_url(place)
+    except ArgumentError as error:
+        raise StoreError(
+            expected="a file, or a URL such as postgresql://user@host/database",
+            found="a URL that cannot be read",
+            remedy="Write special characters of a password as %XX.",
+        ) from error
+    # The bare name stands for whichever driver is oldest; this one is the extra that is installed.
+    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+
+def _sqlite(url: URL) -> Engine:
+    if url.database in (None, "", ":memory:"):
+        raise StoreError(
+            expected="a file for the record",
+            found="a database in memory, which is gone with the program",
+            remedy="Name a file.",
+        )
+    engine = create_engine(url, connect_args={"timeout": _PATIENCE})
+
+    @event.listens_for(engine, "connect")
+    def prepare(raw: Any, _: Any) -> None:
+        # The driver begins transactions too late by itself: after the first read, before the first write.
+        raw.isolation_level = None
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            raw.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

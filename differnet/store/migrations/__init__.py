@@ -1,0 +1,1 @@
+"""Migrations of the inspection record, run by Alembic."""

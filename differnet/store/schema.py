@@ -1,0 +1,195 @@
+"""Tables of the inspection record, in SQL that SQLite and PostgreSQL both speak.
+
+Times are UTC in ISO 8601 with milliseconds (`now`), so that as text they sort as they passed. What is said
+once and never asked for by its content (facts of a run, reasons of a verdict) is JSON text; everything that a
+page or a report filters or sorts by is a column. The migrations make these tables; a test holds both equal.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+# Wide enough for a line that runs for years; SQLite numbers rows by this type alone.
+_NUMBER = BigInteger().with_variant(Integer(), "sqlite")
+
+# Named alike in every engine, so that a migration can change them by name.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+products = Table(
+    "products",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("added_at", Text, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("model_id", Text, primary_key=True),
+    Column("product", Text, ForeignKey("products.name"), nullable=False, index=True),
+    Column("folder", Text, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("added_at", Text, nullable=False),
+)
+
+calibrations = Table(
+    "calibrations",
+    metadata,
+    Column("model_id", Text, ForeignKey("models.model_id"), primary_key=True),
+    Column("calibration_id", Text, primary_key=True),
+    Column("parts", Integer, nullable=False),
+    Column("scheme", Text, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("added_at", Text, nullable=False),
+)
+
+revisions = Table(
+    "threshold_revisions",
+    metadata,
+    Column("model_id", Text, primary_key=True),
+    Column("calibration_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("review", Double, nullable=False),
+    Column("defect", Double, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("rolled_back_to", Integer),
+    Column("sha256", Text, nullable=False),
+    Column("made_at", Text, nullable=False),
+    ForeignKeyConstraint(
+        ["model_id", "calibration_id"], ["calibrations.model_id", "calibrations.calibration_id"]
+    ),
+    CheckConstraint("review <= defect", name="order"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("product", Text, ForeignKey("products.name"), nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("calibration_id", Text, nullable=False),
+    Column("threshold_revision", Integer, nullable=False),
+    Column("t_review", Double, nullable=False),
+    Column("t_defect", Double, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("folder", Text, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("started_at", Text, nullable=False, index=True),
+    Column("finished_at", Text),
+    ForeignKeyConstraint(
+        ["model_id", "calibration_id"], ["calibrations.model_id", "calibrations.calibration_id"]
+    ),
+    Index(None, "product", "started_at"),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("run_id", Text, ForeignKey("runs.run_id"), nullable=False),
+    Column("item_id", Text, nullable=False),
+    Column("part_id", Text, nullable=False, index=True),
+    Column("view_id", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", Text, nullable=False, index=True),
+    Column("verdict", Text, nullable=False),
+    Column("reasons", Text, nullable=False),
+    Column("label", Text),
+    Column("product", Text, nullable=False),
+    Column("captured_at", Text),
+    Column("processed_at", Text, nullable=False, index=True),
+    Column("nll_global", Double),
+    Column("nll_local", Double),
+    Column("typicality_global", Double),
+    Column("typicality_local", Double),
+    Column("bits_per_dim_global", Double),
+    Column("bits_per_dim_local", Double),
+    Column("strangeness", Double),
+    Column("p_value", Double),
+    Column("p_value_global", Double),
+    Column("p_value_local", Double),
+    Column("p_value_ood", Double),
+    Column("t_review", Double),
+    Column("t_defect", Double),
+    Column("threshold_revision", Integer, nullable=False),
+    Column("heat_map_path", Text),
+    Column("model_id", Text, nullable=False),
+    Column("calibration_id", Text, nullable=False),
+    Column("backend", Text, nullable=False),
+    Column("precision", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("decode_ms", Double, nullable=False),
+    Column("inference_ms", Double, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("bit_depth", Integer, nullable=False),
+    Column("quality_flags", Text, nullable=False),
+    UniqueConstraint("run_id", "item_id"),
+    # The same picture judged by the same model in the same run is one item, however often it is tried.
+    UniqueConstraint("run_id", "path", "sha256", "model_id", "calibration_id", name="uq_items_once"),
+    Index(None, "run_id", "verdict", "strangeness"),
+    Index(None, "run_id", "strangeness"),
+    Index("ix_items_in_force", "model_id", "calibration_id", "threshold_revision", "processed_at"),
+)
+
+regions = Table(
+    "regions",
+    metadata,
+    Column("item", _NUMBER, ForeignKey("items.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("x", Integer, nullable=False),
+    Column("y", Integer, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("area", Integer, nullable=False),
+    Column("peak", Double, nullable=False),
+    Column("p_value", Double, nullable=False),
+)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("item", _NUMBER, ForeignKey("items.id"), nullable=False, index=True),
+    Column("judgement", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("made_at", Text, nullable=False, index=True),
+    CheckConstraint("judgement IN ('good', 'defect', 'unsure')", name="judgement"),
+    CheckConstraint("judgement = 'defect' OR kind = ''", name="kind"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("made_at", Text, nullable=False, index=True),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("facts", Text, nullable=False),
+)
