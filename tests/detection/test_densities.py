@@ -19,7 +19,7 @@ from differnet.detection import (
 )
 from differnet.detection.context import coordinates_for, position_code
 from differnet.detection.densities import FlowShape, rebuild_flow
-from differnet.detection.ensemble import Ensemble, Features, Member
+from differnet.detection.ensemble import Ensemble, Features, Member, plain_local
 from differnet.features import Backbone, find_weights
 from differnet.flows import Compose, FlowError
 from differnet.flows import Flow as Density
@@ -231,3 +231,16 @@ def test_the_densities_cost_at_most_a_third_of_the_network() -> None:
         Ensemble(members, complete).evidence(features)
     assert counted.get_total_flops() > 0.1 * backbone
     assert counted.get_total_flops() <= backbone / 3
+
+
+def test_the_coarsest_patches_tell_suspects() -> None:
+    fine, coarse = drawn(40, 8, 8, 3), drawn(40, 4, 4, 5, seed=1)
+    fine[3, 2:4, 2:4] += 9.0
+    coarse[7, 1, 1] += 9.0
+    for patches in ((fine, coarse), (coarse, fine)):
+        kept = tuple(torch.ones(p.shape[1:3], dtype=torch.bool) for p in patches)
+        found = plain_local(Features((drawn(40, 2),), patches, kept, ((),), (None,)), DensitySettings())
+        assert found.shape == (40, 1)
+        assert found.argmax() == 7
+        # What is odd in the fine patches alone stands out from nothing.
+        assert found[3, 0] < found.mean() + 2 * found.std()
