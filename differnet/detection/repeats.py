@@ -18,8 +18,8 @@ class Repeats:
 
     Example:
         >>> from differnet.records import Record
-        >>> repeats, part = Repeats(), Record("", "1", "a", "", "a.png", "e3b0", Verdict.PASS)
-        >>> again = Record("", "2", "b", "", "b.png", "e3b0", Verdict.PASS)
+        >>> repeats, part = Repeats(), Record("", "1", "a", "", "a.png", "e3b0", Verdict.PASS, ("usual",))
+        >>> again = Record("", "2", "b", "", "b.png", "e3b0", Verdict.PASS, ("usual",))
         >>> [repeats.asked(Inspection(r)).record.verdict.value for r in (part, again)]
         ['PASS', 'REVIEW']
     """
