@@ -64,26 +64,6 @@ calibrations = Table(
     Column("added_at", Text, nullable=False),
 )
 
-revisions = Table(
-    "threshold_revisions",
-    metadata,
-    Column("model_id", Text, primary_key=True),
-    Column("calibration_id", Text, primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("review", Double, nullable=False),
-    Column("defect", Double, nullable=False),
-    Column("author", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("rule", Text, nullable=False),
-    Column("rolled_back_to", Integer),
-    Column("sha256", Text, nullable=False),
-    Column("made_at", Text, nullable=False),
-    ForeignKeyConstraint(
-        ["model_id", "calibration_id"], ["calibrations.model_id", "calibrations.calibration_id"]
-    ),
-    CheckConstraint("review <= defect", name="order"),
-)
-
 runs = Table(
     "runs",
     metadata,

@@ -1,4 +1,4 @@
-"""Products, models, calibrations, thresholds, runs, items, regions, reviews, audit."""
+"""Products, models, calibrations, runs, items, regions, reviews, audit."""
 
 from __future__ import annotations
 
@@ -79,27 +79,6 @@ def upgrade() -> None:
     op.create_index(op.f("ix_runs_product_started_at"), "runs", ["product", "started_at"], unique=False)
     op.create_index(op.f("ix_runs_started_at"), "runs", ["started_at"], unique=False)
 
-    op.create_table(
-        "threshold_revisions",
-        sa.Column("model_id", sa.Text(), nullable=False),
-        sa.Column("calibration_id", sa.Text(), nullable=False),
-        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("review", sa.Double(), nullable=False),
-        sa.Column("defect", sa.Double(), nullable=False),
-        sa.Column("author", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("rule", sa.Text(), nullable=False),
-        sa.Column("rolled_back_to", sa.Integer(), nullable=True),
-        sa.Column("sha256", sa.Text(), nullable=False),
-        sa.Column("made_at", sa.Text(), nullable=False),
-        sa.CheckConstraint("review <= defect", name=op.f("ck_threshold_revisions_order")),
-        sa.ForeignKeyConstraint(
-            ["model_id", "calibration_id"],
-            ["calibrations.model_id", "calibrations.calibration_id"],
-            name=op.f("fk_threshold_revisions_model_id_calibration_id"),
-        ),
-        sa.PrimaryKeyConstraint("model_id", "calibration_id", "number", name=op.f("pk_threshold_revisions")),
-    )
     op.create_table(
         "items",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -210,7 +189,6 @@ def downgrade() -> None:
     op.drop_index("ix_items_in_force", "items")
 
     op.drop_table("items")
-    op.drop_table("threshold_revisions")
     op.drop_index(op.f("ix_runs_started_at"), "runs")
     op.drop_index(op.f("ix_runs_product_started_at"), "runs")
 
