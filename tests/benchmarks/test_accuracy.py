@@ -88,3 +88,24 @@ def test_the_slower_quality_stands_beside_the_default_on_the_same_parts(
     assert "| below |" in section
     # It is no product of its own: the first table has the default's row alone.
     assert "| sample-best |" not in text
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ("| Magnetic Tile Defects (MTD)", "mtd"),
+        ("| aliens (toy", "aliens"),
+        ("| aliens, 16", "aliens-16"),
+        ("| the sample product", "sample"),
+    ],
+)
+def test_the_readme_tells_the_figures_that_were_measured_last(row: str, name: str) -> None:
+    root = Path(__file__).parents[2]
+    told = next(line for line in (root / "README.md").read_text("utf-8").splitlines() if line.startswith(row))
+    measured = json.loads((root / "reports" / f"benchmark-{name}.json").read_text("utf-8"))
+    wanted = [f"{100 * measured['image_auroc']:.2f}"]
+    wanted += [
+        "no masks" if measured[figure] is None else f"{100 * measured[figure]:.1f}"
+        for figure in ("pixel_auroc", "aupro")
+    ]
+    assert [cell.strip() for cell in told.split("|")][3:6] == wanted
