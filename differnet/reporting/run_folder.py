@@ -20,6 +20,7 @@ import io
 import os
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from differnet.durable import write_file
+from differnet.images.reading import ImageError, ReadingRule, read_image
 from differnet.records import DiffernetError, Inspection, Record, Region, Verdict
 from differnet.strict_json import RecordFormatError, from_json, from_mapping, to_json
 
@@ -57,6 +59,9 @@ HEAT_SCALE_SAMPLE = 100
 
 HASHED_BYTES = 32 * 2**20
 """Files up to this size are hashed to name a revision: about 30,000 records in 30 ms."""
+
+# Four times what this module writes itself.
+_PREVIEW_RULE = ReadingRule(max_pixels=4 * PREVIEW_SIDE**2, max_file_bytes=16 * 2**20)
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 
@@ -329,7 +334,7 @@ class RunFolder:
             ``(rows, columns)`` float32, or ``None`` when there is none or its file is damaged.
         """
         path = self._inside(record.heat_map_path)
-        return _unpack_heat_map(path) if path is not None else None
+        return None if path is None else _unpack_heat_map(path)
 
     def preview(self, record: Record) -> NDArray[np.uint8] | None:
         """Read the bounded preview, ``(height, width, 3)`` RGB, or ``None`` when there is none."""
@@ -354,24 +359,32 @@ class RunFolder:
 
     def _picture(self, relative: str) -> NDArray[np.uint8] | None:
         path = self._inside(relative)
-        if path is None or not path.is_file():
+        if path is None:
             return None
-        buffer = np.frombuffer(path.read_bytes(), np.uint8)
-        pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
-        return None if pixels is None else np.asarray(pixels[..., ::-1], dtype=np.uint8)
+        try:
+            # Bounded: a run may come from anywhere, and with it a picture that asks for gigabytes.
+            return _eight_bits(read_image(path, _PREVIEW_RULE).pixels)
+        except ImageError:
+            return None
 
     def _inside(self, relative: str | None) -> Path | None:
-        """Resolve a path from a record, and drop it when it leads out of the run's folder."""
-        if not relative or "\0" in relative:
+        """Find the file that a record names, unless it lies outside the run's folder or is no plain file."""
+        if not relative:
             return None
-        path = (self.path / relative).resolve()
-        return path if path.is_relative_to(self.path.resolve()) else None
+        try:
+            path = (self.path / relative).resolve()
+            return path if path.is_relative_to(self.path.resolve()) and path.is_file() else None
+        except (OSError, ValueError):
+            # A name that no file can have: too long, or of characters that no file system knows.
+            return None
 
     def _unused_name(self, record: Record) -> str:
         """Choose an item id that is safe as a file's name and new to this run."""
         name = record.item_id
         if not _SAFE_NAME.fullmatch(name):
-            name = hashlib.sha256(os.fsencode(f"{record.sha256} {record.path}")).hexdigest()[:16]
+            name = hashlib.sha256(
+                f"{record.sha256} {record.path}".encode("utf-8", "surrogatepass")
+            ).hexdigest()[:16]
         candidate, copy = name, 1
         while candidate.lower() in self._names:
             copy += 1
@@ -531,7 +544,11 @@ def _unpack_heat_map(path: Path) -> NDArray[np.float32] | None:
             if member.file_size > LARGEST_HEAT_MAP:
                 return None
             heat_map = np.lib.format.read_array(io.BytesIO(archive.read(member)), allow_pickle=False)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (
+        *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error),
+        # Packed in a way that is not read, encrypted, or of a header that asks for more than there is.
+        *(NotImplementedError, RuntimeError, MemoryError),
+    ):
         return None
     if heat_map.ndim != 2 or heat_map.size == 0 or heat_map.dtype != np.float32:
         return None

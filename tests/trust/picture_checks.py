@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from unittest.mock import patch
 
 import cv2
@@ -54,6 +54,7 @@ Array = NDArray[Any]
 
 def _variants() -> dict[str, list[bytes]]:
     pixels, deep = smooth_picture(), random_samples((20, 30, 3), 65_535)
+    lzw: bytes = cv2.imencode(".tif", deep)[1].tobytes()
     exif = exif_block(6, "2026:03:04 05:06:07")
     return {
         "PNG, 8 bits": [saved(pixels, "PNG", exif=exif), saved(np.dstack([pixels, pixels[..., 0]]), "PNG")],
@@ -66,7 +67,7 @@ def _variants() -> dict[str, list[bytes]]:
             saved(pixels, "TIFF", tiffinfo={274: 6}),
             saved(pixels, "TIFF", compression="tiff_lzw"),
             make_tiff(deep >> 4, 12, t274=8),
-            bytes(cv2.imencode(".tif", deep)[1].tobytes()),
+            lzw,
         ],
         "WebP": [saved(pixels, "WEBP", exif=exif), saved(pixels, "WEBP", lossless=True)],
         "PNM": [saved(pixels, "PPM"), b"P5 30 20 4095\n" + deep[..., 0].tobytes(), b"P3 2 1 9\n1 2 3 4 5 6 "],
@@ -157,9 +158,9 @@ def _extreme_number(blob: bytes, rng: np.random.Generator) -> bytes:
     values = (0, 1, 0x7F, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 60_000, 9_000)
     value = values[int(rng.integers(len(values)))]
     length = (1, 2, 4)[int(rng.integers(3))]
-    order: Any = ("big", "little")[int(rng.integers(2))]
+    endian: Literal["big", "little"] = "big" if rng.integers(2) else "little"
     at = int(rng.integers(min(len(blob), 200) + 1))
-    return blob[:at] + (value % 256**length).to_bytes(length, order) + blob[at + length :]
+    return blob[:at] + (value % (1 << 8 * length)).to_bytes(length, endian) + blob[at + length :]
 
 
 def _with_right_checksums(blob: bytes) -> bytes:
