@@ -67,9 +67,10 @@ def hostile_bundles(size: int, seed: int, *, apart_: bool = True) -> Finding:
         "ran code": ran,
         "longest, s": round(outcomes[slowest].seconds, 3),
         "longest": names[slowest],
-        "most extra memory, MiB": round(outcomes[largest].extra_mib, 1),
-        "most extra memory": names[largest],
     }
+    if apart_:
+        figures["most extra memory, MiB"] = round(outcomes[largest].extra_mib, 1)
+        figures["most extra memory"] = names[largest]
     others = [f"{name}: {o.told}" for name, o in zip(names, outcomes, strict=True) if o.told != "refused"]
     if others:
         figures["not refused"] = "; ".join(others)[:2000]
