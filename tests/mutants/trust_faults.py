@@ -15,6 +15,7 @@ from trust import bundle_checks, path_checks, picture_checks
 from trust.finding import Finding
 
 from differnet.detection import bundle, detector
+from differnet.features import sha256_of
 from differnet.images import headers, reading
 from differnet.images.layouts import listings
 from differnet.records import Record
@@ -81,9 +82,7 @@ def never_another(fields: Any) -> bytes:
 
 def whatever_it_hashes_to(folder: Path) -> Any:
     manifest = TRUE_MANIFEST(folder)
-    return manifest.model_copy(
-        update={"files": {name: bundle.sha256_of(folder / name) for name in manifest.files}}
-    )
+    return manifest.model_copy(update={"files": {name: sha256_of(folder / name) for name in manifest.files}})
 
 
 def joined(self: Any, relative: str | None) -> Path | None:

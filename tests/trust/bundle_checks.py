@@ -20,6 +20,8 @@ import torch
 from safetensors.torch import load
 
 from differnet.detection import BundleError, bundle
+from differnet.images.synthetic import render_part
+from differnet.records import Verdict
 from trust.apart import Attempt, Hung, apart, hang_guard, here
 from trust.bundles import (
     BACKBONE,
@@ -41,6 +43,7 @@ MOST_SECONDS = 2.0
 MOST_SECONDS_OF_A_MUTATION = 1.0
 # What takes so long will not end by itself.
 _PATIENCE = 60.0
+_PART = render_part(0, size=64).pixels
 
 
 def hostile_bundles(size: int, seed: int, *, apart_: bool = True) -> Finding:
@@ -107,8 +110,8 @@ def bit_flips(size: int, seed: int) -> Finding:
 def mutated_bundles(size: int, seed: int) -> Finding:
     """S3: mutate a bundle, every second time with all hashes made right again, and load.
 
-    A mutation that leaves its bundle sealed and sound may load: it is another model, of another identity.
-    One of bytes alone may not, as its seal or a hash is broken.
+    A mutation that leaves its bundle sealed and sound may load: it is another model, of another identity,
+    and is let to inspect a part. A mutation of bytes alone may not load, as its seal or a hash is broken.
     """
     started = time.perf_counter()
     rng = np.random.default_rng(seed)
@@ -124,7 +127,7 @@ def mutated_bundles(size: int, seed: int) -> Finding:
             for name, content in mutation.items():
                 (model / name).write_bytes(content)
             begun = time.perf_counter()
-            outcome = _load(model)
+            outcome = _load(model, judge=True)
             took = time.perf_counter() - begun
             for name in mutation:
                 (model / name).write_bytes(true[name])
@@ -164,13 +167,22 @@ def _loader(given: tuple[str, str]) -> Attempt:
     return attempt
 
 
-def _load(folder: Path) -> str:
-    """Load and tell what happened; a bundle that hangs is told too."""
+def _load(folder: Path, *, judge: bool = False) -> str:
+    """Load and tell what happened; a bundle that hangs is told too.
+
+    Args:
+        folder: The bundle.
+        judge: Let what loads inspect a part as well.
+    """
     try:
         # Through its module, so that a fault planted there is met. Warnings are no refusals.
         with hang_guard(_PATIENCE), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            bundle.load_bundle(folder, "cpu")
+            loaded = bundle.load_bundle(folder, "cpu")
+            if judge:
+                record = loaded.inspect(_PART).record
+                if record.verdict is Verdict.PASS and not np.isfinite(record.strangeness or np.nan):
+                    return "passed a part without a finite figure"
     except BundleError:
         return "refused"
     except Hung:
@@ -274,8 +286,7 @@ def _body(true: Files, rng: np.random.Generator) -> Files:
 
 
 def _whole_files(true: Files, rng: np.random.Generator) -> Files:
-    name = _a_tensor_file(rng)
-    other = _a_tensor_file(rng)
+    name, other = (FILES[int(place)] for place in rng.permutation(3)[:2])
     match int(rng.integers(3)):
         case 0:
             return _rehashed(true, {name: true[other]})
