@@ -600,6 +600,50 @@ def test_png_checksums_see_every_flip() -> None:
         refusal(bytes(damaged))
 
 
+def png_of(raster: bytes, width: int, height: int, bits: int, colour: int, interlace: int = 0) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlace)
+    palette = png_chunk(b"PLTE", bytes(range(48))) if colour == 3 else b""
+    pixels = zlib.compress(raster)
+    # In two pieces, as writers with small buffers do.
+    pieces = png_chunk(b"IDAT", pixels[:7]) + png_chunk(b"IDAT", pixels[7:])
+    end = png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + palette + pieces + end
+
+
+@pytest.mark.parametrize(("bits", "colour"), [(1, 0), (8, 0), (8, 2), (4, 3), (8, 4), (8, 6)])
+@pytest.mark.parametrize("missing", [1, 5, 39])
+def test_a_png_without_all_of_its_rows_is_cut_short(bits: int, colour: int, missing: int) -> None:
+    """Every chunk, checksum and the compressed stream itself are whole; the rows are not."""
+    row = 1 + (60 * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour] * bits + 7) // 8
+    raster = b"".join(b"\0" + b"\x11" * (row - 1) for _ in range(40))
+    assert read_image(png_of(raster, 60, 40, bits, colour)).height == 40
+    half = png_of(raster[: row * (40 - missing)], 60, 40, bits, colour)
+    assert refusal(half).reason == Refusal.TRUNCATED
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 40), (61, 41), (5, 5), (3, 1), (1, 3), (1, 1)])
+def test_an_interlaced_png_without_all_of_its_rows_is_cut_short(width: int, height: int) -> None:
+    grids = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    rows = [
+        b"\0" + b"\x55" * len(range(x, width, across))
+        for x, y, across, down in grids
+        for _ in range(y, height, down)
+        if x < width
+    ]
+    whole = png_of(b"".join(rows), width, height, 8, 0, 1)
+    assert (read_image(whole).pixels == 0x55).all()
+    for kept in range(len(rows)):
+        assert refusal(png_of(b"".join(rows[:kept]), width, height, 8, 0, 1)).reason == Refusal.TRUNCATED
+
+
+def test_a_picture_that_is_black_at_its_end_is_whole() -> None:
+    pixels = random_samples((40, 60, 3), 255)
+    pixels[20:] = 0
+    assert np.array_equal(read_image(encode_png(pixels)).pixels, pixels)
+    assert not read_image(encode_png(np.zeros((4, 5), np.uint8))).pixels.any()
+    assert not read_image(encode_png(np.zeros((4, 5), bool))).pixels.any()
+
+
 def test_another_exception_of_a_codec_becomes_an_image_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import differnet.images.reading as reading
 

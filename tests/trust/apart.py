@@ -67,7 +67,7 @@ def hang_guard(seconds: float) -> Iterator[None]:
 
 
 def here(prepare: Prepare, given: Any, cases: Sequence[Any], repeats: int = 1) -> list[Outcome]:
-    """Run cases in this process, so that a fault planted here is met; memory is not measured."""
+    """Run cases in this process, where a planted fault is met; what else it does blurs the memory."""
     attempt = prepare(given)
     return [_measured(attempt, case, repeats) for case in cases]
 

@@ -43,6 +43,7 @@ MOST_SECONDS = 2.0
 MOST_SECONDS_OF_A_MUTATION = 1.0
 # What takes so long will not end by itself.
 _PATIENCE = 60.0
+_SOUND = ("refused", "loaded", "unchanged")
 _PART = render_part(0, size=64).pixels
 
 
@@ -135,10 +136,10 @@ def mutated_bundles(size: int, seed: int) -> Finding:
             if took > slowest:
                 slowest, what_was_slowest = took, f"{kind.name}: {outcome}"
             same = all(content == true[name] for name, content in mutation.items())
-            if outcome == "loaded" and not kind.resealed and not same:
-                outcome = "a broken seal loaded"
-            told[f"{kind.name}, {outcome}" if outcome in ("refused", "loaded") else outcome[:60]] += 1
-            if outcome not in ("refused", "loaded"):
+            if outcome == "loaded" and not kind.resealed:
+                outcome = "unchanged" if same else "a broken seal loaded"
+            told[f"{kind.name}, {outcome}" if outcome in _SOUND else outcome[:60]] += 1
+            if outcome not in _SOUND:
                 troubles.append(f"{kind.name}, case {number}: {outcome}")
     figures: dict[str, Figure] = {
         "other than BundleError": len(troubles),
