@@ -138,12 +138,13 @@ relied on where files come from somebody else. The same checks run in short in `
 """
 
 LIMITS = """
-What is not promised. A bundle that is sound and says that it is large costs what a large one costs: the
-largest input that a model may have is 8192 pixels, and its self-test looks at three pictures of that size. A
-bundle forged with all its hashes, which judges as its own golden figures say, is another model of another
-identity, and every record names that; the mutated bundles that loaded are of this kind. The `path` of a
-record says where a picture was, and `differnet drift check` of a run reads it there. Links that lie in a
-folder of pictures are followed.
+What is not promised. A bundle whose parts fit each other, and which says that its model is large, costs what
+a large model costs before its golden figures refuse it: minutes and gigabytes at 8192 pixels, the largest
+input that a model may have. None of the forty is of this kind. A bundle forged with all its hashes, which
+judges as its own golden figures say, is another model of another identity, and every record names that; the
+mutated bundles that loaded are of this kind. A JPEG that was cut and closed again decodes to a picture whose
+rest is grey, and nothing but a hash tells. The `path` of a record says where a picture was, and `differnet
+drift check` of a run reads it there. Links that lie in a folder of pictures are followed.
 """
 
 
