@@ -20,6 +20,10 @@ class StoreError(DiffernetError):
     """Raised when the store cannot be opened, or does not hold what is asked for."""
 
 
+class StoreBusyError(StoreError):
+    """Raised when the store did not answer in time; the same may go well a little later."""
+
+
 def connect(place: str | Path) -> Engine:
     """Return an engine for a store.
 
