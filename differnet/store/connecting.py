@@ -21,7 +21,9 @@ class StoreError(DiffernetError):
 
 
 class StoreBusyError(StoreError):
-    """Raised when the store did not answer in time; the same may go well a little later."""
+    """Raised when the store did not answer in time."""
+
+    passing = True
 
 
 def connect(place: str | Path) -> Engine:

@@ -172,7 +172,7 @@ class Queue:
         """Take pictures to judge, the first that nobody holds.
 
         Claims that ended without a word are taken up when nothing else waits. A picture that lost its claim
-        `CAREFUL_CLAIMS` times comes alone; after `MOST_CLAIMS` it is put aside, INVALID, for that reason.
+        `CAREFUL_CLAIMS` times is all that its owner holds; after `MOST_CLAIMS` it is put aside, INVALID.
 
         Args:
             owner: Who takes them; every process has a name of its own.
@@ -184,12 +184,18 @@ class Queue:
         columns = schema.queue.c
         with self._write() as connection:
             self._put_aside(connection)
+            mine = select(func.count(), func.max(columns.claims)).where(
+                columns.run_id == self.run_id, columns.owner == owner, ~_lapsed()
+            )
+            held, most = connection.execute(mine).one()
+            if held and most > CAREFUL_CLAIMS:
+                return []
             rows = connection.execute(self._free(columns.state == "waiting", count)).mappings().all()
             if len(rows) < count:
                 lapsed = connection.execute(self._free(_lapsed(), count - len(rows))).mappings().all()
                 careful = next((i for i, row in enumerate(lapsed) if row["claims"] >= CAREFUL_CLAIMS), None)
                 if careful is not None:
-                    lapsed = lapsed[: careful or (0 if rows else 1)]
+                    lapsed = lapsed[: careful or (0 if rows or held else 1)]
                 rows = [*rows, *lapsed]
             if not rows:
                 return []
@@ -279,7 +285,7 @@ class Queue:
         with self._read() as connection:
             if connection.execute(of_run(self.run_id)).first() is None:
                 raise no_run(self.run_id)
-            return Progress(**dict(connection.execute(wanted).tuples().all()))
+            return Progress(**{row[0]: row[1] for row in connection.execute(wanted)})
 
     def quarantined(self, limit: int | None = None) -> list[tuple[str, str]]:
         """Return path and reason of what was put aside, in the order of the run."""
