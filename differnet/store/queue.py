@@ -108,6 +108,7 @@ class Queue:
     Args:
         store: Where it is kept.
         run_id: Of the run.
+        lease: How long claims hold.
 
     Example:
         >>> import tempfile
@@ -125,9 +126,10 @@ class Queue:
         (['a.png'], ['b.png'])
     """
 
-    def __init__(self, store: Store, run_id: str) -> None:
+    def __init__(self, store: Store, run_id: str, lease: timedelta = LEASE) -> None:
         self.store = store
         self.run_id = run_id
+        self.lease = lease
         self._engine = store.engine
         self._writing = writing(store.engine)
 
@@ -179,7 +181,7 @@ class Queue:
             count: How many at most.
 
         Returns:
-            Claims, which hold for `LEASE`; none where others hold all that is left.
+            Claims, which hold for the lease; none where others hold all that is left.
         """
         columns = schema.queue.c
         with self._write() as connection:
@@ -202,7 +204,7 @@ class Queue:
             connection.execute(
                 schema.queue.update()
                 .where(columns.id.in_([row["id"] for row in rows]))
-                .values(state="leased", owner=owner, leased_until=_later(), claims=columns.claims + 1)
+                .values(state="leased", owner=owner, leased_until=self._later(), claims=columns.claims + 1)
             )
         return [Claim(row["id"], row["number"], row["path"], row["label"], row["claims"] + 1) for row in rows]
 
@@ -211,7 +213,7 @@ class Queue:
         mine = and_(schema.queue.c.run_id == self.run_id, schema.queue.c.owner == owner)
         with self._write() as connection:
             return connection.execute(
-                schema.queue.update().where(mine).values(leased_until=_later())
+                schema.queue.update().where(mine).values(leased_until=self._later())
             ).rowcount
 
     def release(self, owner: str) -> int:
@@ -415,6 +417,9 @@ class Queue:
             if told != record:
                 replace_item(connection, row["id"], told)
 
+    def _later(self) -> str:
+        return (datetime.now(UTC) + self.lease).isoformat(timespec="milliseconds")
+
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         with plainly(self._engine), self._writing.begin() as connection:
@@ -450,7 +455,3 @@ def _waiting(run_id: str, number: int, wanted: Wanted) -> dict[str, Any]:
         "claims": 0,
         "reason": "",
     }
-
-
-def _later() -> str:
-    return (datetime.now(UTC) + LEASE).isoformat(timespec="milliseconds")

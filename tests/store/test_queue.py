@@ -100,11 +100,9 @@ def test_what_is_settled_is_kept_and_what_is_not_ones_own_is_not(store: Store, l
     assert store.run("monday").finished_at is not None
 
 
-def test_a_claim_holds_while_it_is_renewed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_room, "LEASE", timedelta(seconds=-1))
+def test_a_claim_holds_while_it_is_renewed(store: Store) -> None:
     queue = begun(store, 2)
-    queue.claim("me", 2)
-    monkeypatch.undo()
+    Queue(store, "monday", timedelta(seconds=-1)).claim("me", 2)
     assert queue.renew("me") == 2
     assert queue.claim("you", 2) == []
     assert queue.renew("you") == 0
