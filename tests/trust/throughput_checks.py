@@ -1,24 +1,18 @@
-"""How much of bare inference a batch job keeps: `python benchmarks/throughput.py`.
+"""How much of bare inference a batch job keeps.
 
 Bare inference is `Detector.inspect_many` over the same files: decoding, network, densities and verdict,
 nothing written. The job decodes in processes of their own, writes heat maps and previews, and commits every
-verdict to the record. Both take turns in one process; the figure is the median of the ratios of neighbours,
-with their quartiles, so that a busy machine slows both. Leaves `reports/trust/throughput.json`.
+verdict to the record. Both take turns in one process; the figure is the median of the ratios of neighbours, so
+that a busy machine slows both.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import shutil
 import tempfile
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -30,41 +24,49 @@ from differnet.images.reading import encode_png, read_image
 from differnet.images.synthetic import make_sample_product
 from differnet.store import Store
 from differnet.store.queue import Wanted
+from trust.finding import Figure, Finding
 
-REPORTS = Path(__file__).resolve().parents[1] / "reports" / "trust"
 # Width of the pictures: the sample product's own, and a camera of 5 million pixels.
 SIDES = (320, 2236)
+_TURNS = 7
+# Of a job, at most this much longer than bare inference.
+_BAR = 1.1
 
 
-def main() -> None:
-    """Measure, and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=160)
-    parser.add_argument("--turns", type=int, default=7)
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+def job_beside_inference(pictures: int, seed: int, turns: int = _TURNS) -> Finding:
+    """Time batch jobs and bare inference in turn.
+
+    Args:
+        pictures: In each turn.
+        seed: Of the product that is trained on.
+        turns: Of each; one more before them warms up.
+    """
+    started = time.perf_counter()
+    figures: dict[str, Figure] = {}
+    passed = True
+    with tempfile.TemporaryDirectory(prefix="differnet-throughput-") as scratch:
         place = Path(scratch)
-        sample = make_sample_product(place / "sample", train=40, good_test=24, per_defect=8, per_wrong=0)
-        detector = _trained(sorted((sample / "train" / "good").iterdir()))
-        detector.save(place / "model")
-        cases = []
+        sample = make_sample_product(
+            place / "sample", train=40, good_test=24, per_defect=8, per_wrong=0, seed=seed
+        )
+        # A step of training costs an inspection nothing: it is short.
+        settings = DetectorSettings(density=DensitySettings(steps=60), device="cpu")
+        detector = Detector(settings).fit(sorted((sample / "train" / "good").iterdir())).calibrate()
         for side in SIDES:
-            pictures = _pictures(sample / "test", place / str(side), side, chosen.pictures)
-            cases.append(_measured(detector, pictures, place, side, chosen.turns))
-            print(cases[-1])
-    facts = {
-        "cases": cases,
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-    }
-    REPORTS.mkdir(parents=True, exist_ok=True)
-    (REPORTS / "throughput.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
-
-
-def _trained(good: list[Path]) -> Detector:
-    """Train the usual detector, shortly: a step of training costs an inspection nothing."""
-    settings = DetectorSettings(density=DensitySettings(steps=60), device="cpu")
-    return Detector(settings).fit(good).calibrate()
+            files = _pictures(sample / "test", place / str(side), side, pictures)
+            ratios = _ratios(detector, files, place, side, turns)
+            low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+            figures[f"ratio at {side} px"] = round(float(middle), 3)
+            figures[f"quartiles at {side} px"] = f"{low:.3f} to {high:.3f}"
+            passed = passed and bool(middle <= _BAR)
+    return Finding(
+        id="throughput",
+        title="a batch job beside bare inference",
+        size=pictures,
+        figures=figures,
+        passed=passed,
+        seconds=time.perf_counter() - started,
+    )
 
 
 def _pictures(sample: Path, folder: Path, side: int, count: int) -> list[Path]:
@@ -85,27 +87,15 @@ def _pictures(sample: Path, folder: Path, side: int, count: int) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def _measured(detector: Detector, pictures: list[Path], place: Path, side: int, turns: int) -> dict[str, Any]:
-    ratios, bare, jobs = [], [], []
+def _ratios(detector: Detector, pictures: list[Path], place: Path, side: int, turns: int) -> list[float]:
+    ratios = []
     for turn in range(turns + 1):
-        first = _bare(detector, pictures)
+        before = _bare(detector, pictures)
         job = _job(detector, pictures, place, f"{side}-{turn}")
-        last = _bare(detector, pictures)
-        # The first turn warms up.
+        after = _bare(detector, pictures)
         if turn:
-            ratios.append(job / ((first + last) / 2))
-            bare.append((first + last) / 2)
-            jobs.append(job)
-    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-    return {
-        "pixels": [side, side],
-        "pictures": len(pictures),
-        "turns": turns,
-        "bare_ms_a_picture": float(np.median(bare)) * 1e3 / len(pictures),
-        "job_ms_a_picture": float(np.median(jobs)) * 1e3 / len(pictures),
-        "ratio": float(middle),
-        "ratio_quartiles": [float(low), float(high)],
-    }
+            ratios.append(job / ((before + after) / 2))
+    return ratios
 
 
 def _bare(detector: Detector, pictures: list[Path]) -> float:
@@ -130,7 +120,3 @@ def _job(detector: Detector, pictures: list[Path], place: Path, name: str) -> fl
     store.close()
     shutil.rmtree(folder)
     return taken
-
-
-if __name__ == "__main__":
-    main()
