@@ -123,9 +123,7 @@ def shared_queue(
         with store.engine.connect() as connection:
             kept, different, recovered = _counted(connection)
         progress = queue.progress()
-        settlers = len(
-            {reason for r in store.items(Asked(run_id="shared")) for reason in [r.reasons[0].split()[-1]]}
-        )
+        settlers = len({r.reasons[0].split()[-1] for r in store.items(Asked(run_id="shared"))})
         store.close()
     return Finding(
         id="B3",
