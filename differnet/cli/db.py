@@ -280,53 +280,22 @@ def keep_run(store: Store, run: RunFolder, told: Callable[[int, int], None] | No
         How many pictures were new.
 
     Raises:
+        RunFactsError: The run does not say which model and thresholds judged it.
         StoreError: The record knows another run of that name, or the engine refused.
     """
-    from differnet.store import CalibrationEntry, ModelEntry, RunEntry
+    from differnet.reporting import begin_run, finish_run
 
-    facts = run.facts
-    calibration = {} if facts.calibration is None else asdict(facts.calibration)
-    if facts.t_review is None or facts.t_defect is None or not facts.model_id:
-        raise PlaceError(
-            expected="a run that says which model and thresholds judged it",
-            found=f"{run.path}, which does not",
-            remedy="Inspect its pictures again: differnet inspect MODEL IMAGES --out RUN.",
-        )
-    store.add_model(ModelEntry(facts.model_id, facts.product, facts={"details": facts.details}))
-    store.add_calibration(
-        CalibrationEntry(
-            facts.model_id,
-            facts.calibration_id,
-            parts=int(calibration.get("parts", 0)),
-            scheme=str(calibration.get("scheme", "")),
-            facts=calibration,
-        )
-    )
-    store.begin_run(
-        RunEntry(
-            facts.run_id,
-            facts.product,
-            facts.model_id,
-            facts.calibration_id,
-            t_review=facts.t_review,
-            t_defect=facts.t_defect,
-            threshold_revision=facts.threshold_revision,
-            source=facts.source,
-            folder=str(run.path.resolve()),
-            facts={"versions": facts.versions, "seed": facts.seed, "commit": facts.commit},
-            started_at=facts.started_at or "",
-        )
-    )
+    begin_run(store, run.facts, run.path)
     added = 0
     for start in range(0, len(run.records), BATCH):
         some = run.records[start : start + BATCH]
         added += store.add_items(some)
         if told is not None:
             told(start + len(some), len(run.records))
-    if facts.finished_at is not None:
-        store.finish_run(facts.run_id)
+    if run.facts.finished_at is not None:
+        finish_run(store, run.facts)
     store.note(
-        "differnet db add", "add run", facts.run_id, {"added": added, "folder": str(run.path.resolve())}
+        "differnet db add", "add run", run.facts.run_id, {"added": added, "folder": str(run.path.resolve())}
     )
     return added
 

@@ -2,9 +2,10 @@
 
 from differnet.reporting.artefacts import Artefacts, RunError
 from differnet.reporting.report import write_report
-from differnet.reporting.run import CalibrationFacts, Run, RunFacts
+from differnet.reporting.run import CalibrationFacts, Run, RunFacts, ThresholdsSet
 from differnet.reporting.run_folder import RunFolder, list_runs
 from differnet.reporting.serving import dashboard_command
+from differnet.reporting.stored_run import StoredRun, begin_run, finish_run
 from differnet.reporting.tables import export_run, records_table
 
 __all__ = [
@@ -14,8 +15,12 @@ __all__ = [
     "RunError",
     "RunFacts",
     "RunFolder",
+    "StoredRun",
+    "ThresholdsSet",
+    "begin_run",
     "dashboard_command",
     "export_run",
+    "finish_run",
     "list_runs",
     "records_table",
     "write_report",

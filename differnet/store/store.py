@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from sqlalchemy import (
     ColumnElement,
@@ -106,6 +106,9 @@ class RunEntry:
     facts: dict[str, Any] = field(default_factory=dict)
     started_at: str = ""
     finished_at: str | None = None
+
+
+Entry = TypeVar("Entry", ModelEntry, CalibrationEntry, RunEntry)
 
 
 @dataclass(frozen=True)
@@ -240,26 +243,36 @@ class Store:
                 remedy="Resume it with the model and thresholds that it was begun with, or name a new run.",
             )
 
-    def finish_run(self, run_id: str) -> None:
-        """Say that nothing more is to come.
+    def finish_run(
+        self, run_id: str, finished_at: str | None = None, facts: dict[str, Any] | None = None
+    ) -> None:
+        """Say that nothing more is to come; of a run that is finished nothing changes.
+
+        Args:
+            run_id: Which.
+            finished_at: When, UTC in ISO 8601; now if it is not said.
+            facts: What became known at the end, added to the facts of the run.
 
         Raises:
             StoreError: There is no such run.
         """
         with self._write() as connection:
-            done = connection.execute(
-                schema.runs.update()
-                .where(schema.runs.c.run_id == run_id)
-                .values(finished_at=func.coalesce(schema.runs.c.finished_at, now()))
-            )
-            if not done.rowcount:
+            row = connection.execute(_of_run(run_id)).mappings().one_or_none()
+            if row is None:
                 raise _no_run(run_id)
+            if row["finished_at"] is None:
+                told = _json(json.loads(row["facts"]) | (facts or {}))
+                connection.execute(
+                    schema.runs.update()
+                    .where(schema.runs.c.run_id == run_id)
+                    .values(finished_at=finished_at or now(), facts=told)
+                )
 
     def add_items(self, records: Sequence[Record]) -> int:
         """Keep inspected pictures, all of them or none.
 
         A picture that the run holds already, judged by the same model and calibration, is left as it is: a
-        job that was cut off may send its last ones again.
+        job that was cut off may send its last ones again. Names that are no text are kept as their escapes.
 
         Args:
             records: Of begun runs; item ids are the run's own.
@@ -310,7 +323,7 @@ class Store:
         with self._write() as connection:
             found = connection.execute(
                 select(schema.items.c.id).where(
-                    schema.items.c.run_id == run_id, schema.items.c.item_id == item_id
+                    schema.items.c.run_id == _text(run_id), schema.items.c.item_id == _text(item_id)
                 )
             ).scalar()
             if found is None:
@@ -324,7 +337,8 @@ class Store:
 
     def note(self, actor: str, action: str, subject: str, facts: dict[str, Any] | None = None) -> None:
         """Keep in the audit trail who did what to what."""
-        row = {"made_at": now(), "actor": actor, "action": action, "subject": subject}
+        told = {"made_at": now(), "actor": actor, "action": action, "subject": subject}
+        row = {name: _text(value) for name, value in told.items()}
         with self._write() as connection:
             connection.execute(schema.audit.insert().values(row | {"facts": _json(facts or {})}))
 
@@ -339,6 +353,30 @@ class Store:
         if found is None:
             raise _no_run(run_id)
         return _run(found)
+
+    def run_in(self, folder: Path) -> RunEntry | None:
+        """Return the latest run whose heat maps and previews lie in a folder, if there is one."""
+        wanted = select(schema.runs).where(schema.runs.c.folder == _text(str(folder.resolve())))
+        with self._read() as connection:
+            found = connection.execute(wanted.order_by(schema.runs.c.started_at.desc())).mappings().first()
+        return None if found is None else _run(found)
+
+    def model(self, model_id: str) -> ModelEntry | None:
+        """Return what is known of a model, if anything."""
+        wanted = select(schema.models).where(schema.models.c.model_id == model_id)
+        with self._read() as connection:
+            found = connection.execute(wanted).mappings().one_or_none()
+        return None if found is None else _entry(ModelEntry, found)
+
+    def calibration(self, model_id: str, calibration_id: str) -> CalibrationEntry | None:
+        """Return what is known of a calibration, if anything."""
+        columns = schema.calibrations.c
+        wanted = select(schema.calibrations).where(
+            columns.model_id == model_id, columns.calibration_id == calibration_id
+        )
+        with self._read() as connection:
+            found = connection.execute(wanted).mappings().one_or_none()
+        return None if found is None else _entry(CalibrationEntry, found)
 
     def runs(self, product: str | None = None, limit: int = 100) -> list[RunEntry]:
         """Return the latest runs, the newest first."""
@@ -495,7 +533,9 @@ class Store:
 def _meant(asked: Asked) -> Any:
     columns = schema.items.c
     exact = ("run_id", "product", "model_id", "calibration_id", "label", "part_id", "sha256")
-    wanted = [columns[name] == getattr(asked, name) for name in exact if getattr(asked, name) is not None]
+    wanted = [
+        columns[name] == _text(getattr(asked, name)) for name in exact if getattr(asked, name) is not None
+    ]
     if asked.revision is not None:
         wanted.append(columns.threshold_revision == asked.revision)
     if asked.verdicts:
@@ -510,7 +550,8 @@ def _meant(asked: Asked) -> Any:
 def _row_of(record: Record) -> dict[str, Any]:
     row = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "regions"}
     row |= {name: _json(list(row[name])) for name in _LISTS}
-    return row | {"verdict": record.verdict.value, "processed_at": record.processed_at or now()}
+    row |= {"verdict": record.verdict.value, "processed_at": record.processed_at or now()}
+    return {name: _text(value) for name, value in row.items()}
 
 
 def _record(row: RowMapping, regions: Iterable[Region]) -> Record:
@@ -522,12 +563,31 @@ def _record(row: RowMapping, regions: Iterable[Region]) -> Record:
 
 def _row(entry: Any) -> dict[str, Any]:
     row = asdict(entry)
-    return row | ({"facts": _json(row["facts"])} if "facts" in row else {})
+    row |= {"facts": _json(row["facts"])} if "facts" in row else {}
+    return {name: _text(value) for name, value in row.items()}
+
+
+def _text(value: Any) -> Any:
+    r"""Escape what no engine keeps as text: bytes of a file's name that are no UTF-8, and NUL.
+
+    One such name must not stop the job that comes upon it.
+
+    Example:
+        >>> print(_text(b"part\xff.png".decode("utf-8", "surrogateescape")))
+        part\udcff.png
+    """
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 
 def _run(row: RowMapping) -> RunEntry:
-    known = {f.name: row[f.name] for f in fields(RunEntry)}
-    return RunEntry(**(known | {"facts": json.loads(known["facts"])}))
+    return _entry(RunEntry, row)
+
+
+def _entry(kind: type[Entry], row: RowMapping) -> Entry:
+    known = {f.name: row[f.name] for f in fields(kind)}
+    return kind(**(known | {"facts": json.loads(known["facts"])}))
 
 
 def _review(row: Any) -> ReviewEntry:
@@ -535,7 +595,7 @@ def _review(row: Any) -> ReviewEntry:
 
 
 def _of_run(run_id: str) -> Select[Any]:
-    return select(schema.runs).where(schema.runs.c.run_id == run_id)
+    return select(schema.runs).where(schema.runs.c.run_id == _text(run_id))
 
 
 def _no_run(run_id: str) -> StoreError:
