@@ -1,7 +1,7 @@
 """A run on disk, and what a person gets to see of it: tables, charts and one HTML report."""
 
 from differnet.reporting.artefacts import Artefacts, RunError
-from differnet.reporting.report import write_report
+from differnet.reporting.report import write_report, write_reports
 from differnet.reporting.run import CalibrationFacts, Run, RunFacts, ThresholdsSet
 from differnet.reporting.run_folder import RunFolder, list_runs
 from differnet.reporting.serving import dashboard_command
@@ -24,4 +24,5 @@ __all__ = [
     "list_runs",
     "records_table",
     "write_report",
+    "write_reports",
 ]

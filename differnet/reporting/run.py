@@ -115,7 +115,7 @@ class Run(Protocol):
 
     @property
     def reviews(self) -> Sequence[tuple[Record, ReviewEntry]]:
-        """Records that a person judged, each with the last word on it; none where no record of that is kept."""
+        """Records that a person judged, each with the last word on it; none where nobody keeps that."""
         ...
 
     @property

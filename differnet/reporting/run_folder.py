@@ -158,8 +158,9 @@ class RunFolder:
                 ``None`` for a picture that could not be read.
 
         Returns:
-            The record as kept: run id, heat map path and, where absent, the time of processing filled in, and
-            an item id that no other picture of this run has (the same picture twice gives ``ID`` and ``ID-2``).
+            The record as kept: run id, heat map path and, where absent, the time of processing filled in,
+            and an item id that no other picture of this run has (the same picture twice gives ``ID`` and
+            ``ID-2``).
 
         Raises:
             RunError: The run is finished, or the disk refused.

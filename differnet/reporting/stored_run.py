@@ -32,9 +32,9 @@ class RunFactsError(DiffernetError):
 class StoredRun:
     """A run as the inspection record holds it.
 
-    Records and reviews are read once, when it is made: all that is written from it shows the same pictures, also
-    while a job goes on adding to the run. Heat maps and previews are looked for in the run's folder, and are
-    absent where that is gone.
+    Records and reviews are read once, when it is made: all that is written from it shows the same pictures,
+    also while a job goes on adding to the run. Heat maps and previews are looked for in the run's folder, and
+    are absent where that is gone.
 
     Args:
         store: The record.
