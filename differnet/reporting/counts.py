@@ -365,7 +365,7 @@ def judgements_table(reviews: Iterable[tuple[Record, ReviewEntry]]) -> dict[str,
 
 
 def contradicted(reviews: Iterable[tuple[Record, ReviewEntry]]) -> list[tuple[Record, ReviewEntry]]:
-    """Choose the reviews that say otherwise than the verdict: good that was rejected, a defect that passed."""
+    """Choose the reviews that say otherwise than the verdict: good but rejected, a defect but passed."""
     wrong = {("good", Verdict.DEFECT), ("good", Verdict.OOD), ("defect", Verdict.PASS)}
     return [(record, review) for record, review in reviews if (review.judgement, record.verdict) in wrong]
 

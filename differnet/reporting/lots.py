@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -95,9 +96,9 @@ def lots_of(records: Sequence[Record]) -> Lots:
         shared = _shared_depth(folders)
         named = ["/".join(folder[shared:]) or "." for folder in folders]
         return Lots("A lot is a folder of pictures.", _groups(zip(named, kept, strict=True), str))
-    for moments, said in (
-        (_moments(record.captured_at for record in kept), "taken"),
-        (_moments(record.processed_at for record in kept), "inspected"),
+    for said, moments in (
+        ("taken", _moments(record.captured_at for record in kept)),
+        ("inspected", _moments(record.processed_at for record in kept)),
     ):
         if moments is not None and (chosen := _window(moments)) is not None:
             words, length = chosen
@@ -105,7 +106,7 @@ def lots_of(records: Sequence[Record]) -> Lots:
             return Lots(
                 f"All pictures lie in one folder; a lot is what was {said} within {words}"
                 + (", which need not be when it was made." if said == "inspected" else "."),
-                _groups(zip(begun, kept, strict=True), lambda start: _window_name(start, length)),
+                _groups(zip(begun, kept, strict=True), partial(_window_name, length)),
             )
     return Lots(
         "All pictures lie in one folder, and no times part them, so there are no lots to compare.", ()
@@ -203,7 +204,7 @@ def _window(moments: Sequence[datetime]) -> tuple[str, timedelta] | None:
     return None
 
 
-def _window_name(start: datetime, length: timedelta) -> str:
+def _window_name(length: timedelta, start: datetime) -> str:
     end = start + length
     if length >= timedelta(days=1):
         return f"{start:%Y-%m-%d}" if length == timedelta(days=1) else f"from {start:%Y-%m-%d}"

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from differnet.records import DiffernetError
+
+STYLES = Path(__file__).parent / "templates" / "report.css"
+"""Of the page; those for paper are its own."""
 
 
 class PdfError(DiffernetError):
@@ -52,14 +58,36 @@ def pdf_of(page: str) -> bytes:
     weasyprint = require_weasyprint()
     # It warns of every style that is meant for browsers alone.
     logging.getLogger("weasyprint").setLevel(logging.ERROR)
+    drawn = re.sub(r"<svg [^>]*>", lambda opening: opening[0] + _drawing_style(), page)
     try:
-        return bytes(weasyprint.HTML(string=page, url_fetcher=_fetcher(weasyprint.urls)).write_pdf())
+        return bytes(weasyprint.HTML(string=drawn, url_fetcher=_fetcher(weasyprint.urls)).write_pdf())
     except weasyprint.urls.FatalURLFetchingError as error:
         raise PdfError(
             expected="a page that holds all that it shows",
             found=f"a reference to {error}",
             remedy="This is a fault of the report; please tell its authors.",
         ) from error
+
+
+@cache
+def _drawing_style() -> str:
+    """Say the style of drawings once more inside each: WeasyPrint reads them as files of their own."""
+    printed = STYLES.read_text("utf-8").partition("@media print {")[2].partition("}")[0]
+    tones = dict(re.findall(r"--([a-z]+): ([^;]+);", printed))
+    rules = [
+        f"text{{font:15px Liberation Sans,Arial,sans-serif;fill:{tones['ink']}}}.quiet,.tick{{fill:{tones['quiet']}}}",
+        f".row,.threshold-word{{font-weight:bold}}.band{{fill:{tones['band']}}}",
+        f".grid{{stroke:{tones['rule']};stroke-dasharray:2 3;fill:none}}",
+        f".axis{{stroke:{tones['quiet']};fill:none}}",
+        f".threshold{{stroke:{tones['ink']};stroke-width:1.5;fill:none}}",
+    ]
+    rules += [
+        f".{name}{{fill:{tones[name]}}}.outline.{name}{{stroke:{tones[name]};stroke-width:.6}}"
+        f".hatch.{name} path,.{name} .stroke{{stroke:{tones[name]};fill:none}}"
+        for name in ("pass", "review", "defect", "ood", "invalid", "good")
+    ]
+    rules += [".hatch path{stroke-width:1.6}.glyph .stroke{stroke-width:3}.hatch .wash{opacity:.28}"]
+    return f"<style>{''.join(rules)}.bar .review{{opacity:.75}}.bar .pass{{opacity:.45}}</style>"
 
 
 def _fetcher(urls: Any) -> Any:

@@ -324,7 +324,7 @@ def threshold_sentences(facts: RunFacts, records: Sequence[Record]) -> list[str]
         return []
     told = facts.thresholds_set
     if told is not None:
-        how = f" Found by: {told.rule}." if told.rule else ""
+        how = f" How: {told.rule}." if told.rule else ""
         said = f"Revision {told.number} of the thresholds was set by {told.author}"
         sentences = [f"{said}{f' at {_moment(told.time)}' if told.time else ''}: “{told.reason}”.{how}"]
     elif facts.threshold_revision:
