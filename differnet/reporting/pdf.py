@@ -75,7 +75,8 @@ def _drawing_style() -> str:
     printed = STYLES.read_text("utf-8").partition("@media print {")[2].partition("}")[0]
     tones = dict(re.findall(r"--([a-z]+): ([^;]+);", printed))
     rules = [
-        f"text{{font:15px Liberation Sans,Arial,sans-serif;fill:{tones['ink']}}}.quiet,.tick{{fill:{tones['quiet']}}}",
+        f"text{{font:15px Liberation Sans,Arial,sans-serif;fill:{tones['ink']}}}",
+        f".quiet,.tick{{fill:{tones['quiet']}}}",
         f".row,.threshold-word{{font-weight:bold}}.band{{fill:{tones['band']}}}",
         f".grid{{stroke:{tones['rule']};stroke-dasharray:2 3;fill:none}}",
         f".axis{{stroke:{tones['quiet']};fill:none}}",

@@ -27,7 +27,7 @@ _FULLWIDTH_SIGNS = (
     "\N{FULLWIDTH COMMERCIAL AT}",
 )
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", *_FULLWIDTH_SIGNS)
-_PARTED_FORMULA = re.compile(rf"([;\t])(?=[\s\"']*[{re.escape(''.join(_FORMULA_STARTS))}])")
+_PARTED_FORMULA = re.compile(rf"(;|(?<=.)\t)(?=[\s\"']*[{re.escape(''.join(_FORMULA_STARTS))}])")
 _LISTS = {"reasons", "quality_flags"}
 
 
