@@ -98,8 +98,9 @@ def _open_run(name: str, place: str) -> tuple[Run, Path]:
         # Who names the folder of a run that the record keeps means that run.
         found = store.run_in(folder) if folder.is_dir() else None
         opened = StoredRun(store, name if found is None else found.run_id)
-    except StoreError as error:
-        if not error.expected.startswith("run "):
+    except (StoreError, UnicodeEncodeError) as error:
+        # A name of bytes that are no text is the name of no run.
+        if isinstance(error, StoreError) and not error.expected.startswith("run "):
             raise
         raise PlaceError(
             expected="a run's folder, or the name of a run in the record",

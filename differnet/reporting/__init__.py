@@ -5,7 +5,7 @@ from differnet.reporting.report import write_report, write_reports
 from differnet.reporting.run import CalibrationFacts, Run, RunFacts, ThresholdsSet
 from differnet.reporting.run_folder import RunFolder, list_runs
 from differnet.reporting.serving import dashboard_command
-from differnet.reporting.stored_run import StoredRun, begin_run, finish_run
+from differnet.reporting.stored_run import StoredRun
 from differnet.reporting.tables import export_run, records_table
 
 __all__ = [
@@ -17,10 +17,8 @@ __all__ = [
     "RunFolder",
     "StoredRun",
     "ThresholdsSet",
-    "begin_run",
     "dashboard_command",
     "export_run",
-    "finish_run",
     "list_runs",
     "records_table",
     "write_report",

@@ -13,11 +13,19 @@ import pytest
 
 from differnet.cli.db import keep_run
 from differnet.records import Inspection, Record, Verdict
-from differnet.reporting import CalibrationFacts, RunFolder, StoredRun, ThresholdsSet, begin_run, finish_run
+from differnet.reporting import CalibrationFacts, RunFolder, StoredRun, ThresholdsSet
+from differnet.reporting.keeping import RunFactsError, entries_of
 from differnet.reporting.report import render_report
 from differnet.reporting.run import RunFacts
-from differnet.reporting.stored_run import RunFactsError
-from differnet.store import CalibrationEntry, ModelEntry, ReviewEntry, RunEntry, Store, StoreError
+from differnet.store import (
+    CalibrationEntry,
+    ModelEntry,
+    ReviewEntry,
+    RevisionEntry,
+    RunEntry,
+    Store,
+    StoreError,
+)
 from differnet.strict_json import RecordFormatError
 
 MakeRun = Callable[..., RunFolder]
@@ -136,14 +144,15 @@ def test_a_run_that_another_program_began_takes_what_the_record_knows(store: Sto
     rates: dict[str, Any] = {"parts": 99, "alpha_review": 0.05, "alpha_defect": 0.01, "smallest_alpha": 0.01}
     store.add_model(ModelEntry("m", "flange", facts={"details": {"Backbone": "lite0"}}))
     store.add_calibration(CalibrationEntry("m", "c", 99, facts=rates))
-    store.begin_run(
-        RunEntry("job", "flange", "m", "c", 1.0, 2.0, facts={"queue": 3}, started_at="2026-11-23")
-    )
+    store.add_revision(RevisionEntry("m", "c", 3, 1.0, 2.0, "Ada", "Monday", "by hand", "2026-11-22"))
+    began = RunEntry("job", "flange", "m", "c", 1.0, 2.0, 3, facts={"queue": 3}, started_at="2026-11-23")
+    store.begin_run(began)
     facts = StoredRun(store, "job").facts
     assert facts.calibration == CalibrationFacts(99, 0.05, 0.01, 0.01)
     assert facts.details == {"Backbone": "lite0"}
+    assert facts.thresholds_set == ThresholdsSet(3, "Ada", "Monday", "2026-11-22", "by hand")
     assert (facts.finished_at, facts.counts) == (None, {})
-    finish_run(store, replace(facts, heat_scale=(1.0, 2.0)))
+    store.finish_run("job", facts={"heat_scale": (1.0, 2.0)})
     assert StoredRun(store, "job").heat_scale == (1.0, 2.0)
     # What was there stays.
     assert store.run("job").facts == {"queue": 3, "heat_scale": [1.0, 2.0]}
@@ -158,19 +167,17 @@ def test_facts_that_are_none_are_refused(store: Store) -> None:
     with pytest.raises(StoreError, match="nobody"):
         StoredRun(store, "nobody")
     with pytest.raises(RunFactsError):
-        begin_run(store, RunFacts(run_id="bare"), Path())
+        entries_of(RunFacts(run_id="bare"), Path())
 
 
-def test_names_that_are_no_text_are_kept_as_their_escapes(
+def test_names_that_are_no_text_come_back_as_they_were(
     make_run: MakeRun, make_record: MakeRecord, store: Store, tmp_path: Path
 ) -> None:
-    odd = b"part\xff".decode("utf-8", "surrogateescape") + "\0"
-    facts = replace(make_run([], "other").facts, run_id=odd, finished_at=None, source=odd)
+    odd = b"part\xff".decode("utf-8", "surrogateescape")
+    facts = replace(make_run([], "other").facts, finished_at=None, counts={}, source=odd)
     run = RunFolder.create(tmp_path / "run", facts)
     run.append(Inspection(make_record(1, Verdict.PASS, path=odd, label=odd, reasons=(odd,))), None)
     assert keep_run(store, run) == 1
     assert keep_run(store, run) == 0
-    (record,) = StoredRun(store, odd).records
-    assert record.path == record.label == "part\\udcff\\x00"
-    # Reasons are JSON, which keeps them whole.
-    assert record.reasons == (odd,)
+    again = StoredRun(store, run.facts.run_id)
+    assert (again.facts, again.records) == (run.facts, run.records)
