@@ -17,6 +17,7 @@ from differnet.records import DiffernetError
 
 if TYPE_CHECKING:
     from differnet.reporting import Run
+    from differnet.store import Store
 
 # Export's name of each format that --format knows.
 TABLES = {"csv": "csv", "parquet": "parquet", "json": "jsonl"}
@@ -81,7 +82,7 @@ def report(
 def _open_run(name: str, place: str) -> tuple[Run, Path]:
     """Open a run's folder or a run of the record, and say where its report goes by default."""
     from differnet.reporting import RunFolder, StoredRun
-    from differnet.store import Store, StoreError
+    from differnet.store import Store
 
     folder = Path(name)
     if (folder / "run.json").is_file():
@@ -97,20 +98,28 @@ def _open_run(name: str, place: str) -> tuple[Run, Path]:
     try:
         # Who names the folder of a run that the record keeps means that run.
         found = store.run_in(folder) if folder.is_dir() else None
-        opened = StoredRun(store, name if found is None else found.run_id)
-    except (StoreError, UnicodeEncodeError) as error:
-        # A name of bytes that are no text is the name of no run.
-        if isinstance(error, StoreError) and not error.expected.startswith("run "):
-            raise
-        raise PlaceError(
-            expected="a run's folder, or the name of a run in the record",
-            found=f"no run.json in {name}, and no run of that name in {place}",
-            remedy="List the runs of the record: differnet db runs. Another record: --db PLACE.",
-        ) from error
+        run_id = _named(store, name) if found is None else found.run_id
+        if run_id is None:
+            raise PlaceError(
+                expected="a run's folder, or the name of a run in the record",
+                found=f"no run.json in {name}, and no run of that name in {place}",
+                remedy="List the runs of the record: differnet db runs. Another record: --db PLACE.",
+            )
+        opened = StoredRun(store, run_id)
     finally:
         store.close()
     usual = opened.path if opened.path is not None and opened.path.is_dir() else Path()
     return opened, usual
+
+
+def _named(store: Store, name: str) -> str | None:
+    from differnet.store import StoreError
+
+    try:
+        return store.run(name).run_id
+    except (StoreError, UnicodeEncodeError):
+        # A name of bytes that are no text is the name of no run.
+        return None
 
 
 def _require_fitting(to: Path, pages: Sequence[str], tables: Sequence[str]) -> None:
