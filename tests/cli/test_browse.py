@@ -198,7 +198,7 @@ def test_a_kept_run_is_found_by_name_and_by_folder(
     monkeypatch.chdir(tmp_path)
     here = invoke("report", "second", "--db", kept)
     assert (here.exit_code, here.stdout) == (0, "report.html\n"), here.stderr
-    assert "no picture" in (tmp_path / "report.html").read_text("utf-8")
+    assert "There is no picture of it" in (tmp_path / "report.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_a_run_without_its_folder_has_a_report_without_pictures(make_run: MakeRu
     flagged = [r for r in run.records if r.verdict in (Verdict.DEFECT, Verdict.REVIEW)]
     assert flagged
     assert text.count("<article>") == len(flagged)
-    assert "no picture" in text
+    assert text.count("There is no picture of it") == len(flagged)
     assert text.count("data:image/") == 1, "the colour scale alone"
 
 
