@@ -31,7 +31,7 @@ from differnet.images.reading import ReadingRule
 from differnet.records import Inspection, Picture, Record
 from differnet.reporting.artefacts import Artefacts, heat_map_path
 from differnet.store import StoreError
-from differnet.store.queue import LEASE, Claim, Progress, Queue, item_id_of
+from differnet.store.queue import Claim, Progress, Queue, item_id_of
 
 BATCH = 8
 """Pictures that go through the network together: most of the speed of many, little of their memory."""
@@ -251,7 +251,7 @@ class _Heartbeat:
         self._thread.join()
 
     def _beat(self) -> None:
-        while not self._over.wait(LEASE.total_seconds() / 3):
+        while not self._over.wait(self._run.lease.total_seconds() / 3):
             try:
                 self._run.renew(self._owner)
             except StoreError:

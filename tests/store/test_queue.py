@@ -100,11 +100,9 @@ def test_what_is_settled_is_kept_and_what_is_not_ones_own_is_not(store: Store, l
     assert store.run("monday").finished_at is not None
 
 
-def test_a_claim_holds_while_it_is_renewed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_room, "LEASE", timedelta(seconds=-1))
+def test_a_claim_holds_while_it_is_renewed(store: Store) -> None:
     queue = begun(store, 2)
-    queue.claim("me", 2)
-    monkeypatch.undo()
+    Queue(store, "monday", timedelta(seconds=-1)).claim("me", 2)
     assert queue.renew("me") == 2
     assert queue.claim("you", 2) == []
     assert queue.renew("you") == 0
@@ -190,6 +188,26 @@ def test_what_was_put_aside_is_tried_again_and_replaced(store: Store) -> None:
     noted = [entry["facts"] for entry in store.audit() if entry["action"] == "retried"]
     assert [(n["was"], n["item"]) for n in noted] == [("INVALID", r.item_id) for r in after[:0:-1]]
     assert queue.retry() == 1
+
+
+def test_what_was_put_aside_and_then_kills_is_put_aside_again(store: Store, lapse: Lapse) -> None:
+    queue = begun(store, 1)
+    queue.settle("me", [judged(queue.claim("me", 1)[0], verdict=Verdict.INVALID, reasons=("cut short",))])
+    queue.retry()
+    for _ in range(MOST_CLAIMS):
+        assert len(queue.claim("me", 1)) == 1
+        lapse(queue)
+    assert queue.claim("me", 1) == []
+    (aside,) = store.items(Asked())
+    assert aside.reasons[0].startswith("the process that judged it ended")
+    assert queue.quarantined() == [(aside.path, aside.reasons[0])]
+
+
+def test_a_run_that_was_inspected_in_one_go_is_no_queue(store: Store) -> None:
+    store.add_items([record(0)])
+    with pytest.raises(StoreError, match="inspected in one go"):
+        begun(store, 3)
+    assert store.items(Asked()) == [record(0)]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)])
