@@ -23,7 +23,7 @@ from differnet.records import DiffernetError
 Thing = TypeVar("Thing")
 Converter = Callable[[Any, str], Any]
 
-_SCALARS = {str, int, float, bool, type(None)}
+_PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 
 
 class RecordFormatError(DiffernetError):
@@ -119,7 +119,7 @@ def _refuse(where: str, expected: str, found: object) -> NoReturn:
 def _plain(thing: Any, where: str) -> Any:
     """Turn dataclasses into dictionaries, and check each field against its declared type."""
     # Most fields by far: the questions below take most of the time of a long run's lines.
-    if type(thing) in _SCALARS:
+    if type(thing) in _PLAIN_TYPES:
         return thing
     if is_dataclass(thing) and not isinstance(thing, type):
         hints = _hints(type(thing))

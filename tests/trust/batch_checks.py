@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from sqlalchemy import Connection, func, select
-from trust.finding import Finding
 
 from differnet.detection import DensitySettings, Detector, DetectorSettings
 from differnet.images.reading import encode_png
@@ -23,6 +22,7 @@ from differnet.records import Record, Region
 from differnet.reporting.artefacts import Artefacts
 from differnet.store import Asked, CalibrationEntry, ModelEntry, RunEntry, Store, schema
 from differnet.store.queue import Progress, Queue, Wanted
+from trust.finding import Finding
 
 SIDE = 48
 _GOOD = 24
