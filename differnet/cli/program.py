@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from differnet import __version__
 from differnet.cli import (
+    batch,
     browse,
     calibrate,
     data,
@@ -130,5 +131,6 @@ app.command("benchmark")(evaluate.benchmark)
 app.add_typer(flows.app, name="flows")
 app.command("report")(browse.report)
 app.command("dashboard")(browse.dashboard)
+app.add_typer(batch.app, name="batch")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)

@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from differnet.records import DiffernetError, Record
-from differnet.reporting.run_folder import RunFolder, write_atomically
+from differnet.reporting.artefacts import write_atomically
+from differnet.reporting.run import Run
 from differnet.strict_json import to_json
 
 EXPORT_FORMATS = ("csv", "parquet", "jsonl")
@@ -26,6 +27,7 @@ _FULLWIDTH_SIGNS = (
     "\N{FULLWIDTH COMMERCIAL AT}",
 )
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", *_FULLWIDTH_SIGNS)
+_PARTED_FORMULA = re.compile(rf"(;|(?<=.)\t)(?=[\s\"']*[{re.escape(''.join(_FORMULA_STARTS))}])")
 _LISTS = {"reasons", "quality_flags"}
 
 
@@ -88,8 +90,8 @@ def csv_text(table: pd.DataFrame) -> str:
     """Return a table as CSV that no spreadsheet takes for formulas.
 
     Args:
-        table: Any table. Cells of text that begin with ``= + - @``, tab or line end get a leading apostrophe;
-            numbers stay numbers.
+        table: Any table. Cells of text that begin with ``= + - @``, tab or line end get a leading apostrophe,
+            and so does what follows a semicolon or tab within a cell; numbers stay numbers.
     """
     safe = table.map(_no_formula).rename(columns=_no_formula)
     # All text is quoted: a bare carriage return in a cell would begin a row, and that a formula.
@@ -128,7 +130,7 @@ def write_jsonl(records: Iterable[Record], path: Path) -> None:
     write_atomically(path, "".join(f"{to_json(record)}\n" for record in records).encode("ascii"))
 
 
-def export_run(run: RunFolder, out: Path, formats: Sequence[str] = ("csv",)) -> list[Path]:
+def export_run(run: Run, out: Path, formats: Sequence[str] = ("csv",)) -> list[Path]:
     """Write a run's records into a folder, in each of the formats.
 
     Args:
@@ -171,6 +173,8 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 def _no_formula(cell: Any) -> Any:
-    if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA_STARTS):
-        return f"'{cell}"
-    return cell
+    if not isinstance(cell, str):
+        return cell
+    # Where lists are parted by semicolons, a spreadsheet begins a cell at each, whatever is quoted.
+    parted = _PARTED_FORMULA.sub(r"\1'", cell)
+    return f"'{parted}" if parted.lstrip(" ").startswith(_FORMULA_STARTS) else parted

@@ -66,7 +66,7 @@ def test_what_is_kept_again_is_kept_once(store: Store) -> None:
 def test_all_of_a_batch_is_kept_or_none(store: Store) -> None:
     store.add_items([record(0)])
     other = replace(record(5), item_id="item-0")
-    with pytest.raises(StoreError, match="expected a record at"):
+    with pytest.raises(StoreError, match="expected rows that belong together"):
         store.add_items([record(1), record(2), other])
     assert [r.item_id for r in store.items(Asked())] == ["item-0"]
     with pytest.raises(StoreError):

@@ -31,7 +31,9 @@ from differnet.images.layouts import read_layout
 from differnet.images.reading import encode_png
 from differnet.records import DiffernetError, Inspection, Record, Region, Verdict
 from differnet.reporting import run_folder, write_report
-from differnet.reporting.run_folder import RunFacts, RunFolder, encode_jpeg
+from differnet.reporting.artefacts import encode_jpeg
+from differnet.reporting.run import RunFacts
+from differnet.reporting.run_folder import RunFolder
 from differnet.strict_json import to_json
 from trust.bundles import DENSITIES, FILES, make_bundle, manifest_of, reseal, sealed
 from trust.finding import Figure, Finding
