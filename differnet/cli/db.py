@@ -68,7 +68,7 @@ def add(
     shown = terminal()
     opened = [RunFolder.open(run) for run in runs]
     told = []
-    with _store(place) as store, shown.steps() as steps:
+    with opened_store(place) as store, shown.steps() as steps:
         for run in opened:
             added = keep_run(store, run, steps.named(f"keeping {run.path.name}"))
             told.append({"run": run.facts.run_id, "pictures": len(run.records), "added": added})
@@ -90,7 +90,7 @@ def runs(
     from differnet.store import Asked
 
     shown = terminal()
-    with _store(place, known=True) as store:
+    with opened_store(place, known=True) as store:
         found = store.runs(product, limit)
         counts = [store.verdict_counts(Asked(run_id=run.run_id)) for run in found]
     if as_json:
@@ -143,11 +143,11 @@ def items(
         revision=revision,
         verdicts=_verdicts(verdict or []),
         label=label,
-        since=_time(since),
-        until=_time(until),
+        since=moment(since),
+        until=moment(until),
         part_id=part,
     )
-    with _store(place, known=True) as store:
+    with opened_store(place, known=True) as store:
         found, counts = store.items(asked, "latest", limit), store.verdict_counts(asked)
     if as_json:
         from differnet.strict_json import to_json
@@ -193,8 +193,8 @@ def flips(
             expected="0 <= T1 <= T2", found=f"T1 {review:g}, T2 {defect:g}", remedy="Exchange them."
         )
     shown = terminal()
-    asked = Asked(run_id=run, product=product, revision=revision, since=_time(since), until=_time(until))
-    with _store(place, known=True) as store:
+    asked = Asked(run_id=run, product=product, revision=revision, since=moment(since), until=moment(until))
+    with opened_store(place, known=True) as store:
         found = store.flips(asked, review, defect, limit)
     if as_json:
         shown.write_json(
@@ -264,7 +264,7 @@ def backup(
     """Copy a record in a file while it is in use. Prints the copy."""
     from differnet.store import backup as copied
 
-    with _store(place, known=True) as store:
+    with opened_store(place, known=True) as store:
         terminal().write(str(copied(store.engine, to)))
 
 
@@ -332,7 +332,17 @@ def keep_run(store: Store, run: RunFolder, told: Callable[[int, int], None] | No
 
 
 @contextmanager
-def _store(place: str, *, known: bool = False) -> Iterator[Store]:
+def opened_store(place: str, *, known: bool = False) -> Iterator[Store]:
+    """Open a record for a block.
+
+    Args:
+        place: File or URL.
+        known: Whether it has to be there already.
+
+    Raises:
+        PlaceError: It has to be, and is not.
+        StoreError: It cannot be opened.
+    """
     from differnet.store import Store
 
     if known:
@@ -362,21 +372,25 @@ def _verdicts(names: Sequence[str]) -> tuple[Verdict, ...]:
     return tuple(known[name.lower()] for name in names)
 
 
-def _time(words: str | None) -> str | None:
-    """Return a moment as records write it, so that it compares as text."""
+def moment(words: str | None) -> str | None:
+    """Return a moment as records write it, so that it compares as text.
+
+    Raises:
+        PlaceError: It is no time.
+    """
     from datetime import UTC, datetime
 
     if words is None:
         return None
     try:
-        moment = datetime.fromisoformat(words)
+        given = datetime.fromisoformat(words)
     except ValueError as error:
         raise PlaceError(
             expected="a time such as 2026-11-23 or 2026-11-23T14:30",
             found=words,
             remedy="Times are UTC unless they say otherwise: 2026-11-23T14:30+01:00.",
         ) from error
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    aware = given if given.tzinfo is not None else given.replace(tzinfo=UTC)
     return aware.astimezone(UTC).isoformat(timespec="milliseconds")
 
 

@@ -22,6 +22,9 @@ from differnet.cli import (
     evaluate,
     flows,
     inspect,
+    promote,
+    retrain,
+    review,
     threshold,
     train,
 )
@@ -131,4 +134,7 @@ app.add_typer(flows.app, name="flows")
 app.command("report")(browse.report)
 app.command("dashboard")(browse.dashboard)
 app.add_typer(db.app, name="db")
+app.add_typer(review.app, name="review")
+app.command("retrain")(retrain.retrain)
+app.command("promote")(promote.promote)
 app.command("doctor")(doctor.doctor)

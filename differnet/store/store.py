@@ -372,6 +372,16 @@ class Store:
             regions = self._regions(connection, [row["id"] for row in rows])
         return [_record(row, regions.get(row["id"], ())) for row in rows]
 
+    def named(self, run_id: str, name: str) -> list[Record]:
+        """Return the items of a run that go by a name: an item id, a part id, or a path as recorded."""
+        columns = schema.items.c
+        either = or_(columns.item_id == name, columns.part_id == name, columns.path == name)
+        wanted = select(schema.items).where(columns.run_id == run_id, either).order_by(columns.id)
+        with self._read() as connection:
+            rows = connection.execute(wanted).mappings().all()
+            regions = self._regions(connection, [row["id"] for row in rows])
+        return [_record(row, regions.get(row["id"], ())) for row in rows]
+
     def verdict_counts(self, asked: Asked) -> Counter[Verdict]:
         """Count the items of each verdict."""
         columns = schema.items.c
