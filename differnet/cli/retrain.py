@@ -111,9 +111,10 @@ def retrain(
     called_good = {str(one.path) for one in found if one.word.entry.judgement == "good"}
     if doubted := [name for name in new.suspects if name in called_good]:
         shown.warn(f"{len(doubted):,} of these a person has called good; --keep-suspects learns from them.")
+    # First, so that the work of training is not lost with the comparison; it cannot be promoted without one.
+    new.save(out)
     with shown.steps() as steps:
         compared = compare(old, new, chosen.compared, str(folder), progress=steps)
-    new.save(out)
     kept = keep(compared, out)
     show_model(shown, new.facts())
     warn_of_few_parts(shown, new.settings, new.facts())

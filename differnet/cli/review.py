@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from differnet.cli.data import JsonOption
 from differnet.cli.db import (
     USUAL_PLACE,
+    LimitOption,
     PlaceOption,
     ProductOption,
     RunOption,
@@ -122,6 +124,7 @@ def list_reviews(
     product: ProductOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    limit: LimitOption = 1000,
     place: PlaceOption = USUAL_PLACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -143,12 +146,14 @@ def list_reviews(
         shown.tell("Nobody has reviewed any of these parts: differnet review add RUN ITEM --as good")
         return
     columns = ("said (UTC)", "by", "run", "part", "verdict", "is", "note")
-    rows = [_cells(word) for word in words]
+    rows = _rows(words[-limit:])
     # Most people write none.
     wide = len(columns) if any(word.entry.note for word in words) else len(columns) - 1
     shown.write_table(plain_table(columns[:wide], [row[:wide] for row in rows]))
     shown.tell("")
     _tell_agreement(shown, found, len(words))
+    if len(words) > limit:
+        shown.note(f"The latest {limit:,} of {len(words):,} are shown; --limit shows more.")
 
 
 @app.command("export")
@@ -258,34 +263,42 @@ def _tree(word: LastWord) -> dict[str, Any]:
     }
 
 
-def _cells(word: LastWord) -> tuple[str, ...]:
-    record, entry = word.record, word.entry
-    return (
-        entry.made_at[:16].replace("T", " "),
-        entry.author,
-        record.run_id,
-        record.part_id,
-        record.verdict.value,
-        _said(entry.judgement, entry.kind),
-        entry.note,
-    )
+def _rows(words: Sequence[LastWord]) -> list[tuple[str, ...]]:
+    named = Counter((word.record.run_id, word.record.part_id) for word in words)
+    return [
+        (
+            word.entry.made_at[:16].replace("T", " "),
+            word.entry.author,
+            word.record.run_id,
+            # Files of several folders often go by the same number.
+            word.record.part_id if named[word.record.run_id, word.record.part_id] == 1 else word.record.path,
+            word.record.verdict.value,
+            _said(word.entry.judgement, word.entry.kind),
+            word.entry.note,
+        )
+        for word in words
+    ]
 
 
 def _tell_agreement(shown: Terminal, found: Agreement, words: int) -> None:
-    from differnet.reporting.tables import unbroken
-
     rows = [(name, *(f"{n:,}" if n else "." for n in counts)) for name, counts in found.rows.items()]
     seen = [row for row in rows if set(row[1:]) != {"."}]
     shown.write_table(plain_table(("the program said", "people: good", "defect", "unsure"), seen, numbers=3))
     shown.tell("")
-    for of, words_of_rate in (
-        (found.overkill, "overkill: of the parts called good, rejected"),
-        (found.escape, "escapes: of the parts called defect, passed"),
-        (found.rejected_good, "of the rejected, called good"),
-        (found.passed_defect, "of the passed, called defect"),
-    ):
-        said = "none was reviewed" if of.share is None else f"{of.events:,} of {of.of:,}, {unbroken(str(of))}"
-        shown.tell(f"  {words_of_rate}: {said}")
+    rates = [
+        (
+            words_of_rate,
+            "none" if of.share is None else f"{of.events:,} of {of.of:,}",
+            "" if of.share is None else str(of),
+        )
+        for of, words_of_rate in (
+            (found.overkill, "overkill: called good, but rejected"),
+            (found.escape, "escapes: called defect, but passed"),
+            (found.rejected_good, "of the rejected, called good"),
+            (found.passed_defect, "of the passed, called defect"),
+        )
+    ]
+    shown.write_table(plain_table(("", "", ""), rates))
     shown.tell(
         f"\nThese {words:,} parts are no random sample of what the line makes: people choose what they look "
         "at. The intervals (95 %) hold for parts chosen likewise."
