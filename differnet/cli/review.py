@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -29,11 +28,15 @@ from differnet.cli.threshold import person
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from differnet.records import Record
     from differnet.reviewing import Agreement, LastWord, Lost
     from differnet.store import Asked, Store
 
 # Pictures that cannot be used and are named; --json names all.
 NAMED_LOST = 10
+COLUMNS = ("said (UTC)", "by", "run", "part", "verdict", "is", "note")
+# The others are shown where they tell rows apart.
+ALWAYS = {"said (UTC)", "by", "part", "verdict", "is"}
 
 ByOption = Annotated[
     str, typer.Option("--by", metavar="NAME", help="Who says so. Default: who is logged in.")
@@ -145,11 +148,10 @@ def list_reviews(
     if not words:
         shown.tell("Nobody has reviewed any of these parts: differnet review add RUN ITEM --as good")
         return
-    columns = ("said (UTC)", "by", "run", "part", "verdict", "is", "note")
     rows = _rows(words[-limit:])
-    # Most people write none.
-    wide = len(columns) if any(word.entry.note for word in words) else len(columns) - 1
-    shown.write_table(plain_table(columns[:wide], [row[:wide] for row in rows]))
+    # Columns that say nothing take the place of those that do.
+    kept = [name for name in COLUMNS if name in ALWAYS or len({row[name] for row in rows}) > 1]
+    shown.write_table(plain_table(kept, [[row[name] for name in kept] for row in rows]))
     shown.tell("")
     _tell_agreement(shown, found, len(words))
     if len(words) > limit:
@@ -263,21 +265,34 @@ def _tree(word: LastWord) -> dict[str, Any]:
     }
 
 
-def _rows(words: Sequence[LastWord]) -> list[tuple[str, ...]]:
-    named = Counter((word.record.run_id, word.record.part_id) for word in words)
+def _rows(words: Sequence[LastWord]) -> list[dict[str, str]]:
+    names = _part_names([word.record for word in words])
     return [
-        (
-            word.entry.made_at[:16].replace("T", " "),
-            word.entry.author,
-            word.record.run_id,
-            # Files of several folders often go by the same number.
-            word.record.part_id if named[word.record.run_id, word.record.part_id] == 1 else word.record.path,
-            word.record.verdict.value,
-            _said(word.entry.judgement, word.entry.kind),
-            word.entry.note,
-        )
-        for word in words
+        {
+            # Of one piece, so that no narrow terminal breaks it.
+            "said (UTC)": word.entry.made_at[:16],
+            "by": word.entry.author,
+            "run": word.record.run_id,
+            "part": name,
+            "verdict": word.record.verdict.value,
+            "is": _said(word.entry.judgement, word.entry.kind),
+            "note": word.entry.note,
+        }
+        for word, name in zip(words, names, strict=True)
     ]
+
+
+def _part_names(records: Sequence[Record]) -> list[str]:
+    """Name parts as shortly as tells them apart: part id, file in its folder, or whole path."""
+    whole = [(record.run_id, record.path) for record in records]
+    for shortened in (
+        [record.part_id for record in records],
+        ["/".join(Path(record.path).parts[-2:]) for record in records],
+    ):
+        told = {(run, short) for (run, _), short in zip(whole, shortened, strict=True)}
+        if len(told) == len(set(whole)):
+            return shortened
+    return [path for _, path in whole]
 
 
 def _tell_agreement(shown: Terminal, found: Agreement, words: int) -> None:

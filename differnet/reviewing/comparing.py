@@ -329,8 +329,8 @@ def _limits(
             told.append(f"No {what} was compared: nothing is said of {cannot}.")
         elif number < FEW_PARTS:
             told.append(
-                f"{number} {what}{'' if number == 1 else 's'} can bound {cannot} no better than the "
-                "intervals above: of neither model a small rate can be claimed."
+                f"{number} {what}{'' if number == 1 else 's'} bound{'s' if number == 1 else ''} {cannot} no "
+                "better than the intervals above: no small rate can be claimed of either model."
             )
     if difference is None:
         told.append("An AUROC needs both classes, and its difference at least two parts of each.")
