@@ -42,8 +42,9 @@ def promote(
     """Put a new model in the place of the one in use. The old one is kept as MODEL.previous.
 
     Refused (exit code 3) unless `differnet retrain` has compared these very two models, and the new one is
-    not significantly worse and neither rejects more good parts nor passes more defects. At every moment there
-    is the old model or the new one, with its own thresholds. Who, when and why is noted in the record.
+    not significantly worse and neither rejects more good parts nor passes more defects. Where the file system
+    can exchange folders (on Linux and macOS most can) there is the old model or the new one at every moment,
+    each with its own thresholds. Who, when and why is noted in the record.
     """
     if len(places) != (1 if back else 2):
         raise typer.BadParameter("give MODEL alone" if back else "give two folders: NEW MODEL")
@@ -100,9 +101,9 @@ def _promote(
         store.note(author, "begin promotion", str(model.resolve()), facts)
         carry_thresholds(new, model, new_detector, author, reason)
         keep_thresholds_beside_previous(model)
-        put_in_place(new, model)
+        in_one_step = put_in_place(new, model)
         store.note(author, "promote", str(model.resolve()), facts)
-    _tell(shown, model, facts, previous_of(model), as_json)
+    _tell(shown, model, facts, previous_of(model), in_one_step, as_json)
 
 
 def _go_back(model: Path, reason: str, author: str, place: str, as_json: bool) -> None:
@@ -126,9 +127,9 @@ def _go_back(model: Path, reason: str, author: str, place: str, as_json: bool) -
         store.note(author, "begin return", str(model.resolve()), facts)
         carry_thresholds(previous, model, detector, author, reason)
         keep_thresholds_beside_previous(model)
-        put_back(model)
+        in_one_step = put_back(model)
         store.note(author, "return to previous model", str(model.resolve()), facts)
-    _tell(shown, model, facts, previous, as_json)
+    _tell(shown, model, facts, previous, in_one_step, as_json)
 
 
 def _mend(shown: Terminal, model: Path) -> None:
@@ -158,7 +159,14 @@ def _told_id(model: Path) -> str | None:
         return None
 
 
-def _tell(shown: Terminal, model: Path, facts: dict[str, Any], previous: Path, as_json: bool) -> None:
+def _tell(
+    shown: Terminal, model: Path, facts: dict[str, Any], previous: Path, in_one_step: bool, as_json: bool
+) -> None:
+    if not in_one_step:
+        shown.warn(
+            "this file system cannot exchange two folders in one step: for an instant there was no model. "
+            "What a loss of power leaves in that instant is mended by the next differnet promote."
+        )
     if as_json:
         shown.write_json({"model": model, "previous": previous, **facts})
         return

@@ -94,7 +94,7 @@ def objections(comparison: Comparison | None, old: Detector, new: Detector) -> t
     return tuple(told)
 
 
-def promote(new: Path, model: Path) -> None:
+def promote(new: Path, model: Path) -> bool:
     """Put a copy of a new model in a model's place; the old one becomes ``MODEL.previous``.
 
     Whatever fails, and wherever the process ends, there is the old model or the new one, whole. The new
@@ -103,6 +103,9 @@ def promote(new: Path, model: Path) -> None:
     Args:
         new: A sound model's folder, which may lie on another disk.
         model: A model's folder. Of a link, the folder that it points to.
+
+    Returns:
+        Whether it was one step; else there was an instant without a model.
 
     Raises:
         PromotionError: The two are the same model, something else stands in the previous one's place, or the
@@ -129,10 +132,14 @@ def promote(new: Path, model: Path) -> None:
         raise
     sync_folder(place.parent)
     _retire(old, place)
+    return old == coming
 
 
-def put_back(model: Path) -> None:
-    """Exchange a model with the previous one, in one step; asked again, it exchanges them again.
+def put_back(model: Path) -> bool:
+    """Exchange a model with the previous one; asked again, it exchanges them again.
+
+    Returns:
+        Whether it was one step; else there was an instant without a model.
 
     Raises:
         PromotionError: There is no previous one.
@@ -146,6 +153,7 @@ def put_back(model: Path) -> None:
     if old != previous:
         old.rename(previous)
     sync_folder(place.parent)
+    return old == previous
 
 
 def recover(model: Path) -> bool:

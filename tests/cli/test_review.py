@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import Result
+from typer.testing import CliRunner, Result
 
 from cli.conftest import short_trainings
 from differnet import reviewing
+from differnet.cli import app
 from differnet.detection import Detector
 from differnet.features import sha256_of
 from differnet.images.layouts import read_layout
@@ -24,25 +25,59 @@ from differnet.store import Asked, Store
 Invoke = Callable[..., Result]
 
 
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def pictures_of(line: Path, *, good: bool) -> list[Path]:
+    return [p for p in sorted((line / "test").glob("*/*.png")) if (p.parent.name == "good") == good]
+
+
 @pytest.fixture(scope="session")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a line has made: nine good parts, and one of each kind of defect."""
-    folder = tmp_path_factory.mktemp("line") / "line"
-    return make_sample_product(folder, train=0, good_test=9, per_defect=1, per_wrong=0, seed=7)
+def scene(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what a line has made (nine good parts, one of each kind of defect), inspected and kept.
+
+    The record holds the paths as they were given, relative to this folder.
+    """
+    root = tmp_path_factory.mktemp("line")
+    make_sample_product(root / "line", train=0, good_test=9, per_defect=1, per_wrong=0, seed=7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        pictures = [*pictures_of(Path("line"), good=True), *pictures_of(Path("line"), good=False)]
+        assert run("inspect", model, *pictures, "--out", "monday").exit_code == 0
+        assert run("db", "add", "monday", "--db", "record.db").exit_code == 0
+    return root
+
+
+@pytest.fixture(scope="session")
+def learned(scene: Path, model: Path, product: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scene after every part was reviewed and the model, ``flange``, retrained to ``new``."""
+    root = tmp_path_factory.mktemp("learned") / "root"
+    shutil.copytree(scene, root)
+    shutil.copytree(model, root / "flange")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for judgement in ("good", "defect"):
+            pictures = pictures_of(Path("line"), good=judgement == "good")
+            words = ["--as", judgement, "--by", "ada", "--db", "record.db"]
+            assert run("review", "add", "monday", *pictures, *words).exit_code == 0
+        ended = run("retrain", "flange", product, "--out", "new", "--db", "record.db", "--json")
+        assert ended.exit_code == 0, ended.stderr
+        Path("told.json").write_text(ended.stdout)
+    return root
 
 
 @pytest.fixture
-def line(shots: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(shots, tmp_path / "line"))
+def line(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(scene, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return Path("line")
 
 
 @pytest.fixture
-def place(invoke: Invoke, model: Path, line: Path, tmp_path: Path) -> Path:
+def place(line: Path) -> Path:
     """A record of one run."""
-    pictures = sorted((line / "test").glob("*/*.png"))
-    assert invoke("inspect", model, *pictures, "--out", tmp_path / "monday").exit_code == 0
-    assert invoke("db", "add", tmp_path / "monday", "--db", tmp_path / "record.db").exit_code == 0
-    return tmp_path / "record.db"
+    return line.with_name("record.db")
 
 
 @pytest.fixture
@@ -59,9 +94,8 @@ def say(invoke: Invoke, place: Path) -> Callable[..., Result]:
 @pytest.fixture
 def reviewed(say: Callable[..., Result], line: Path) -> list[Path]:
     """Every part of the line, as it is; the good ones are returned."""
-    good = sorted((line / "test" / "good").iterdir())
-    say(good, "good")
-    say([p for p in sorted((line / "test").glob("*/*.png")) if p.parent.name != "good"], "defect")
+    say(good := pictures_of(line, good=True), "good")
+    say(pictures_of(line, good=False), "defect")
     return good
 
 
@@ -183,7 +217,12 @@ def test_calibration_and_evaluation_read_it_too(
 
 
 def test_what_is_gone_changed_or_unsure_is_left_out_and_named(
-    invoke: Invoke, say: Callable[..., Result], place: Path, line: Path, reviewed: list[Path]
+    invoke: Invoke,
+    say: Callable[..., Result],
+    place: Path,
+    line: Path,
+    reviewed: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reviewed[0].unlink()
     reviewed[1].write_bytes(reviewed[2].read_bytes())
@@ -198,25 +237,38 @@ def test_what_is_gone_changed_or_unsure_is_left_out_and_named(
     for path in reviewed[:2]:
         assert f"left out {path}" in shown.stderr
     assert "1 that nobody could tell" in shown.stderr
+    # From anywhere else, by naming where the record's paths begin.
+    (home := Path.cwd()).joinpath("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    shown = invoke("review", "export", home / "all.csv", "--db", home / place)
+    assert shown.exit_code == 1
+    assert "--root" in shown.stderr
+    words = ["--root", home, "--db", home / place, "--json"]
+    assert told(invoke("review", "export", home / "all.csv", *words), 4)["good"] == 6
+    monkeypatch.chdir(home)
     assert invoke("review", "export", listing, "--db", place).exit_code == 1
 
 
 @pytest.fixture
-def retrained(
-    invoke: Invoke, model: Path, product: Path, place: Path, reviewed: list[Path], tmp_path: Path
-) -> tuple[Path, Path, Any]:
+def retrained(learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, Any]:
     """The model in use, the new one beside it, and what `differnet retrain` told."""
-    assert reviewed
-    used = Path(shutil.copytree(model, tmp_path / "flange"))
-    shown = invoke("retrain", used, product, "--out", tmp_path / "new", "--db", place, "--json")
-    assert "Traceback" not in shown.stderr
-    return used, tmp_path / "new", told(shown)
+    shutil.copytree(learned, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    told_before = json.loads(Path("told.json").read_text(), parse_constant=pytest.fail)
+    return tmp_path / "flange", tmp_path / "new", told_before
+
+
+@pytest.fixture
+def kept(retrained: tuple[Path, Path, Any]) -> Path:
+    """The record that people's words and promotions are in."""
+    return retrained[1].with_name("record.db")
 
 
 def test_a_model_learns_what_people_called_good_and_nothing_else(
-    retrained: tuple[Path, Path, Any], product: Path, reviewed: list[Path]
+    retrained: tuple[Path, Path, Any], product: Path
 ) -> None:
     used, new, found = retrained
+    reviewed = pictures_of(Path("line"), good=True)
     old, again = (Detector.load(folder, "cpu") for folder in (used, new))
     hashes = {sha256_of(path) for path in reviewed}
     aside = set_aside(hashes)
@@ -299,10 +351,10 @@ def test_a_comparison_on_learned_parts_is_caught(
     assert "no comparison" in shown.stderr
 
 
-def test_promotion_back_and_once_more(invoke: Invoke, retrained: tuple[Path, Path, Any], place: Path) -> None:
+def test_promotion_back_and_once_more(invoke: Invoke, retrained: tuple[Path, Path, Any], kept: Path) -> None:
     used, new, _ = retrained
     old_id, new_id = (Detector.load(folder, "cpu").model_id for folder in (used, new))
-    words = ["--reason", "Monday's parts", "--by", "ada", "--db", place]
+    words = ["--reason", "Monday's parts", "--by", "ada", "--db", kept]
     # Ten steps of training decide by luck which model is better; that is not what is tested here.
     shown = invoke("promote", new, used, *words, "--anyway")
     assert shown.exit_code == 0, shown.stderr
@@ -318,7 +370,7 @@ def test_promotion_back_and_once_more(invoke: Invoke, retrained: tuple[Path, Pat
         back = told(invoke("promote", "--back", used, *words, "--json"))
         assert there() == expected
         assert (back["to"], back["from"]) == expected
-    store = Store.open(place)
+    store = Store.open(kept)
     trail = [(note["action"], note["facts"]["to"]) for note in store.audit() if "reason" in note["facts"]]
     noted = next(note for note in store.audit() if note["action"] == "promote")
     store.close()
@@ -335,13 +387,13 @@ def test_promotion_back_and_once_more(invoke: Invoke, retrained: tuple[Path, Pat
 
 
 def test_a_worse_model_is_refused_unless_anyway(
-    invoke: Invoke, retrained: tuple[Path, Path, Any], place: Path
+    invoke: Invoke, retrained: tuple[Path, Path, Any], kept: Path
 ) -> None:
     used, new, _ = retrained
-    kept = new.with_name("new.comparison.json")
-    true = json.loads(kept.read_text())
+    comparison = new.with_name("new.comparison.json")
+    true = json.loads(comparison.read_text())
     before = {path.name: path.read_bytes() for path in used.iterdir()}
-    words = ["promote", new, used, "--reason", "r", "--by", "ada", "--db", place]
+    words = ["promote", new, used, "--reason", "r", "--by", "ada", "--db", kept]
     fair = {
         **true,
         "difference": {
@@ -361,16 +413,16 @@ def test_a_worse_model_is_refused_unless_anyway(
         (fair | {"new": fair["new"] | {"model_id": "0" * 16}}, "its comparison is of new model"),
         (fair | {"schema_version": 9}, "form 9"),
     ):
-        kept.write_text(json.dumps(changed))
+        comparison.write_text(json.dumps(changed))
         shown = invoke(*words)
         assert shown.exit_code == (1 if why == "form 9" else 3), shown.stderr
         assert why in " ".join(shown.stderr.split())
         assert {path.name: path.read_bytes() for path in used.iterdir()} == before
-    kept.write_text(json.dumps(fair | {"new": fair["new"] | {"escape": more}}))
+    comparison.write_text(json.dumps(fair | {"new": fair["new"] | {"escape": more}}))
     shown = invoke(*words, "--anyway")
     assert shown.exit_code == 0
     assert "promoted anyway: more defects pass" in " ".join(shown.stderr.split())
-    store = Store.open(place)
+    store = Store.open(kept)
     noted = next(note for note in store.audit() if note["action"] == "promote")
     store.close()
     assert noted["facts"]["anyway"] is True
@@ -378,7 +430,7 @@ def test_a_worse_model_is_refused_unless_anyway(
 
 
 def test_thresholds_come_and_go_with_their_model(
-    invoke: Invoke, retrained: tuple[Path, Path, Any], place: Path
+    invoke: Invoke, retrained: tuple[Path, Path, Any], kept: Path
 ) -> None:
     used, new, _ = retrained
     for folder, review, defect in ((used, 1, 2), (new, 3, 4)):
@@ -389,7 +441,7 @@ def test_thresholds_come_and_go_with_their_model(
         shown = told(invoke("threshold", "show", folder, "--json"))
         return shown["t_review"], shown["t_defect"]
 
-    words = ["--reason", "r", "--by", "ada", "--db", place]
+    words = ["--reason", "r", "--by", "ada", "--db", kept]
     shown = invoke("promote", new, used, *words)
     assert shown.exit_code == 3
     assert "thresholds were changed since the comparison" in " ".join(shown.stderr.split())
