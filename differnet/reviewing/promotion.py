@@ -6,7 +6,6 @@ crash leaves behind is told by names alone and finished, or undone, by the next 
 
     ``.MODEL.coming-<digest>``  a copy of the new model before that step, the old model after it
     ``.MODEL.leaving``          the old model, where the system cannot exchange folders
-    ``.MODEL.discarded``        the model before the previous one, on its way out
 
 Where the system or the file system cannot exchange folders, the model is renamed away and the new one in:
 for an instant there is none, and what a crash leaves in it is mended by the next promotion.
@@ -165,9 +164,9 @@ def recover(model: Path) -> bool:
     Raises:
         OSError: The disk refused.
     """
-    place, previous = model.resolve(), previous_of(model)
+    place = model.resolve()
     found = False
-    leaving, discarded = _hidden(place, "leaving"), _hidden(place, "discarded")
+    leaving = _hidden(place, "leaving")
     if leaving.exists():
         found = True
         if place.exists():
@@ -180,12 +179,6 @@ def recover(model: Path) -> bool:
             _retire(coming, place)
         else:
             shutil.rmtree(coming)
-    if discarded.exists():
-        found = True
-        if previous.exists():
-            shutil.rmtree(discarded)
-        else:
-            discarded.rename(previous)
     if found:
         sync_folder(place.parent)
     return found
@@ -312,16 +305,12 @@ def _switch(coming: Path, place: Path) -> Path:
 
 
 def _retire(old: Path, place: Path) -> None:
-    """Make the old model the previous one; the one before goes. Every step is told from its names."""
-    previous, discarded = previous_of(place), _hidden(place, "discarded")
+    """Make the old model the previous one; the one before goes. Begun again after a crash it goes on."""
+    previous = previous_of(place)
     if previous.exists():
-        if discarded.exists():
-            shutil.rmtree(discarded)
-        previous.rename(discarded)
+        shutil.rmtree(previous)
     old.rename(previous)
     sync_folder(place.parent)
-    if discarded.exists():
-        shutil.rmtree(discarded)
 
 
 def _exchange(first: Path, second: Path) -> bool:
