@@ -269,8 +269,8 @@ def _rows(words: Sequence[LastWord]) -> list[dict[str, str]]:
     names = _part_names([word.record for word in words])
     return [
         {
-            # Of one piece, so that no narrow terminal breaks it.
-            "said (UTC)": word.entry.made_at[:16],
+            # --json tells the minute.
+            "said (UTC)": word.entry.made_at[:10],
             "by": word.entry.author,
             "run": word.record.run_id,
             "part": name,

@@ -177,3 +177,9 @@ def plainly(engine: Engine) -> Iterator[None]:
             found=(str(error.orig).strip() or type(error.orig).__name__).splitlines()[0][:200],
             remedy="Check the place, its permissions and free space: differnet db check",
         ) from error
+    except UnicodeEncodeError as error:
+        raise StoreError(
+            expected="names that are text, as a database keeps them",
+            found=ascii(error.object)[:200],
+            remedy="Rename the file, and inspect it again.",
+        ) from error

@@ -49,7 +49,7 @@ def names(place: Path) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sync nothing: a process that ends loses no write, and thousands of syncs take minutes on a busy disk."""
+    """Sync nothing: a process that ends loses no write, and thousands of syncs take long."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
