@@ -383,6 +383,12 @@ def test_promotion_back_and_once_more(invoke: Invoke, retrained: tuple[Path, Pat
         ("return to previous model", new_id),
     ]
     assert (noted["actor"], noted["subject"]) == ("ada", str(used))
+    # A model that is damaged is a reason to go back, and hinders nobody; a damaged previous one is not taken.
+    (used / "densities.safetensors").write_bytes(b"damaged")
+    assert invoke("promote", "--back", used, *words).exit_code == 0
+    assert Detector.load(used, "cpu").model_id == old_id
+    assert invoke("promote", "--back", used, *words).exit_code == 5
+    assert Detector.load(used, "cpu").model_id == old_id
     assert noted["facts"]["reason"] == "Monday's parts"
 
 
