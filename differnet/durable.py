@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,20 +32,49 @@ def write_file(path: Path, content: bytes) -> None:
         ...     file.read_bytes(), len(list(Path(folder).iterdir()))
         (b'DEFECT', 1)
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
-    draft = Path(name)
+    write_files(path.parent, {path.name: content})
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write several files, each of which a reader finds old or new, never a part.
+
+    All of them are on the disk before the first takes its name, and every folder is synced once, not once a
+    file. Where the disk refuses, some may be new and others old: they are not whole together, see
+    `whole_folder`.
+
+    Args:
+        folder: Where they are.
+        files: Content of each, by its path below ``folder``; its own folder must exist.
+
+    Raises:
+        OSError: The disk refused. No draft is left.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_files(Path(folder), {"a.txt": b"A", "b.txt": b"B"})
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['a.txt', 'b.txt']
+    """
+    drafts: dict[Path, Path] = {}
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes private files; this one is as readable as its owner's other files.
-        draft.chmod(0o644)
-        draft.replace(path)
+        for name, content in files.items():
+            path = folder / name
+            handle, draft = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+            drafts[path] = Path(draft)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        for path, written in drafts.items():
+            # mkstemp makes private files; this one is as readable as its owner's other files.
+            written.chmod(0o644)
+            written.replace(path)
     except BaseException:
-        draft.unlink(missing_ok=True)
+        for written in drafts.values():
+            written.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    for parent in dict.fromkeys(path.parent for path in drafts):
+        sync_folder(parent)
 
 
 @contextmanager

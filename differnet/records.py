@@ -24,7 +24,12 @@ class DiffernetError(Exception):
         expected: What would have been right.
         found: What was there instead.
         remedy: What the person can do about it.
+
+    Attributes:
+        passing: The same may go well a little later.
     """
+
+    passing = False
 
     def __init__(self, *, expected: str, found: str, remedy: str) -> None:
         self.expected = expected

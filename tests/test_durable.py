@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from differnet.durable import sync_folder, whole_folder, write_file
+from differnet.durable import sync_folder, whole_folder, write_file, write_files
 
 OLD, NEW = b"old", b"new content"
 
@@ -80,6 +80,33 @@ def test_a_file_is_old_or_new_at_every_step_that_fails(
         assert (file.read_bytes() == NEW) == (step == 3)
     else:
         pytest.fail("every step failed")
+
+
+@pytest.mark.parametrize("errno", [5, 13, 24, 28])
+def test_each_of_several_files_is_old_or_new_at_every_step_that_fails(
+    tmp_path: Path, errno: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"heat.npz": NEW, "deep/picture.jpg": NEW}
+    (tmp_path / "deep").mkdir()
+    for step in range(20):
+        for name in wanted:
+            write_file(tmp_path / name, OLD)
+        with monkeypatch.context() as patch:
+            counted = failing(patch, step, errno)
+            told = errno_of(partial(write_files, tmp_path, wanted))
+        found = [(tmp_path / name).read_bytes() for name in wanted]
+        assert set(found) <= {OLD, NEW}
+        assert names(tmp_path) == ["deep", "deep/picture.jpg", "heat.npz"]
+        assert told == (None if len(counted) <= step else errno)
+        if step < 2:
+            # Nothing takes its name before all are on the disk.
+            assert found == [OLD, OLD]
+        if len(counted) <= step:
+            assert found == [NEW, NEW]
+            # Two syncs of content, two modes and renames, two syncs of folders.
+            assert step == 8
+            return
+    pytest.fail("every step failed")
 
 
 def test_a_file_that_cannot_be_begun_changes_nothing(tmp_path: Path) -> None:

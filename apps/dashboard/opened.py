@@ -11,10 +11,11 @@ from typing import NoReturn
 import streamlit as st
 
 from differnet.records import DiffernetError, Record
+from differnet.reporting.artefacts import encode_jpeg
 from differnet.reporting.browsing import markdown_safe
 from differnet.reporting.counts import Columns, columns_of
 from differnet.reporting.figures import heat_overlay, heat_picture
-from differnet.reporting.run_folder import RunFolder, encode_jpeg, list_runs, run_revision
+from differnet.reporting.run_folder import RunFolder, list_runs, run_revision
 from differnet.reporting.tables import legible
 
 # Names the folder of runs where no ``--runs`` is given.

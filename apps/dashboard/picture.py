@@ -7,6 +7,7 @@ from opened import OpenedRun, current_run, heat_of, overlay_of
 from words import verdict_word
 
 from differnet.records import Record
+from differnet.reporting.artefacts import encode_jpeg
 from differnet.reporting.browsing import (
     evidence_table,
     label_name,
@@ -15,7 +16,6 @@ from differnet.reporting.browsing import (
     regions_table,
     select_records,
 )
-from differnet.reporting.run_folder import encode_jpeg
 from differnet.reporting.tables import legible, records_table
 
 # Pictures in the list, the strangest; others open from the gallery. A browser holds no more with ease.

@@ -47,7 +47,6 @@ from differnet.calibration.typicality import Typicality, several_statistics, typ
 from differnet.calibration.verdict import (
     LEARNED,
     OOD_STRANGENESS,
-    REPEATED,
     CalibratedEvidence,
     Thresholds,
     decide,
@@ -57,7 +56,6 @@ __all__ = [
     "HEAT_NUMBERS",
     "LEARNED",
     "OOD_STRANGENESS",
-    "REPEATED",
     "BatchDrift",
     "CalibratedEvidence",
     "CalibrationError",

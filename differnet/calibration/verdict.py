@@ -16,11 +16,6 @@ LEARNED = (
     "the model was trained on this very picture, and knows it by heart: no error rate holds for it; a new "
     "picture of the part is wanted"
 )
-# Why a picture that came before is no PASS.
-REPEATED = (
-    "bit for bit the same picture as {earlier}: no two pictures of parts are, so the camera stands still, or "
-    "a file was copied"
-)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def add(
     shown = terminal()
     opened = [RunFolder.open(run) for run in runs]
     told = []
-    with opened_store(place) as store, shown.steps() as steps:
+    with open_record(place) as store, shown.steps() as steps:
         for run in opened:
             added = keep_run(store, run, steps.named(f"keeping {run.path.name}"))
             told.append({"run": run.facts.run_id, "pictures": len(run.records), "added": added})
@@ -90,7 +90,7 @@ def runs(
     from differnet.store import Asked
 
     shown = terminal()
-    with opened_store(place, known=True) as store:
+    with open_record(place, known=True) as store:
         found = store.runs(product, limit)
         counts = [store.verdict_counts(Asked(run_id=run.run_id)) for run in found]
     if as_json:
@@ -147,7 +147,7 @@ def items(
         until=moment(until),
         part_id=part,
     )
-    with opened_store(place, known=True) as store:
+    with open_record(place, known=True) as store:
         found, counts = store.items(asked, "latest", limit), store.verdict_counts(asked)
     if as_json:
         from differnet.strict_json import to_json
@@ -194,7 +194,7 @@ def flips(
         )
     shown = terminal()
     asked = Asked(run_id=run, product=product, revision=revision, since=moment(since), until=moment(until))
-    with opened_store(place, known=True) as store:
+    with open_record(place, known=True) as store:
         found = store.flips(asked, review, defect, limit)
     if as_json:
         shown.write_json(
@@ -264,7 +264,7 @@ def backup(
     """Copy a record in a file while it is in use. Prints the copy."""
     from differnet.store import backup as copied
 
-    with opened_store(place, known=True) as store:
+    with open_record(place, known=True) as store:
         terminal().write(str(copied(store.engine, to)))
 
 
@@ -282,41 +282,13 @@ def keep_run(store: Store, run: RunFolder, told: Callable[[int, int], None] | No
     Raises:
         StoreError: The record knows another run of that name, or the engine refused.
     """
-    from differnet.store import CalibrationEntry, ModelEntry, RunEntry
+    from differnet.reporting.keeping import entries_of
 
     facts = run.facts
-    calibration = {} if facts.calibration is None else asdict(facts.calibration)
-    if facts.t_review is None or facts.t_defect is None or not facts.model_id:
-        raise PlaceError(
-            expected="a run that says which model and thresholds judged it",
-            found=f"{run.path}, which does not",
-            remedy="Inspect its pictures again: differnet inspect MODEL IMAGES --out RUN.",
-        )
-    store.add_model(ModelEntry(facts.model_id, facts.product, facts={"details": facts.details}))
-    store.add_calibration(
-        CalibrationEntry(
-            facts.model_id,
-            facts.calibration_id,
-            parts=int(calibration.get("parts", 0)),
-            scheme=str(calibration.get("scheme", "")),
-            facts=calibration,
-        )
-    )
-    store.begin_run(
-        RunEntry(
-            facts.run_id,
-            facts.product,
-            facts.model_id,
-            facts.calibration_id,
-            t_review=facts.t_review,
-            t_defect=facts.t_defect,
-            threshold_revision=facts.threshold_revision,
-            source=facts.source,
-            folder=str(run.path.resolve()),
-            facts={"versions": facts.versions, "seed": facts.seed, "commit": facts.commit},
-            started_at=facts.started_at or "",
-        )
-    )
+    model, calibration, entry = entries_of(facts, run.path)
+    store.add_model(model)
+    store.add_calibration(calibration)
+    store.begin_run(entry)
     added = 0
     for start in range(0, len(run.records), BATCH):
         some = run.records[start : start + BATCH]
@@ -332,16 +304,12 @@ def keep_run(store: Store, run: RunFolder, told: Callable[[int, int], None] | No
 
 
 @contextmanager
-def opened_store(place: str, *, known: bool = False) -> Iterator[Store]:
-    """Open a record for a block.
+def open_record(place: str, *, known: bool = False) -> Iterator[Store]:
+    """Open a record for a command.
 
     Args:
-        place: File or URL.
-        known: Whether it has to be there already.
-
-    Raises:
-        PlaceError: It has to be, and is not.
-        StoreError: It cannot be opened.
+        place: A file, or the URL of a database.
+        known: Refuse to make an empty one only to say that it holds nothing.
     """
     from differnet.store import Store
 

@@ -221,7 +221,7 @@ def check_weights() -> Iterator[Check]:
 
 def check_folder(folder: Path) -> Iterator[Check]:
     """Write, rename and read a file where runs will be, and look at the free space."""
-    from differnet.reporting.run_folder import RunError, write_atomically
+    from differnet.reporting.artefacts import RunError, write_atomically
 
     shown = folder.resolve()
     try:

@@ -16,12 +16,14 @@ class ExitCode(IntEnum):
     FAIL_ON = 3
     QUARANTINED = 4
     VERIFICATION = 5
+    TRY_AGAIN = 75
     INTERRUPTED = 130
 
 
 EXIT_CODES_HELP = (
     "Exit codes: 0 done, 1 error, 2 wrong usage, 3 the --fail-on condition, drift or a refused promotion, "
-    "4 finished but some files could not be used, 5 a model failed its self-test, 130 interrupted."
+    "4 finished but some files could not be used, 5 a model failed its self-test, 75 busy: try again, "
+    "130 interrupted: what is kept can be resumed."
 )
 
 
@@ -44,7 +46,9 @@ def exit_code_of(error: DiffernetError) -> ExitCode:
     """Choose the exit code for an error."""
     if isinstance(error, RefusedError):
         return ExitCode.FAIL_ON
-    return ExitCode.VERIFICATION if isinstance(error, VerificationError) else ExitCode.ERROR
+    if isinstance(error, VerificationError):
+        return ExitCode.VERIFICATION
+    return ExitCode.TRY_AGAIN if error.passing else ExitCode.ERROR
 
 
 def explained(error: Exception) -> tuple[tuple[str, str], ...]:

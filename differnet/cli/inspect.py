@@ -181,7 +181,7 @@ def each_inspected(
     Yields:
         Inspection, labelled, and the picture's pixels (``None`` when it cannot be read).
     """
-    from differnet.detection.repeats import Repeats
+    from differnet.repeats import Repeats
 
     repeats = Repeats()
     with shown.steps() as steps:

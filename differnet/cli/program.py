@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from differnet import __version__
 from differnet.cli import (
+    batch,
     browse,
     calibrate,
     data,
@@ -133,6 +134,7 @@ app.command("benchmark")(evaluate.benchmark)
 app.add_typer(flows.app, name="flows")
 app.command("report")(browse.report)
 app.command("dashboard")(browse.dashboard)
+app.add_typer(batch.app, name="batch")
 app.add_typer(db.app, name="db")
 app.add_typer(review.app, name="review")
 app.command("retrain")(retrain.retrain)

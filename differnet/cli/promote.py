@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from differnet.cli.data import JsonOption
-from differnet.cli.db import USUAL_PLACE, PlaceOption, opened_store
+from differnet.cli.db import USUAL_PLACE, PlaceOption, open_record
 from differnet.cli.exits import RefusedError
 from differnet.cli.retrain import show_comparison
 from differnet.cli.review import ByOption
@@ -96,7 +96,7 @@ def _promote(
         "anyway": anyway,
         "against": list(against),
     }
-    with opened_store(place) as store:
+    with open_record(place) as store:
         # Noted before and after, so that the record also tells of one that was cut off.
         store.note(author, "begin promotion", str(model.resolve()), facts)
         carry_thresholds(new, model, new_detector, author, reason)
@@ -123,7 +123,7 @@ def _go_back(model: Path, reason: str, author: str, place: str, as_json: bool) -
     # The one in use may be damaged; the one that is to come must not be.
     detector = load_model(previous)
     facts: dict[str, Any] = {"reason": reason, "from": _told_id(model), "to": detector.model_id}
-    with opened_store(place) as store:
+    with open_record(place) as store:
         store.note(author, "begin return", str(model.resolve()), facts)
         carry_thresholds(previous, model, detector, author, reason)
         keep_thresholds_beside_previous(model)

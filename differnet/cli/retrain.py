@@ -16,7 +16,7 @@ from differnet.cli.db import (
     RunOption,
     SinceOption,
     UntilOption,
-    opened_store,
+    open_record,
 )
 from differnet.cli.exits import ExitCode
 from differnet.cli.review import RootOption, asked_of, name_lost, words_of
@@ -87,7 +87,7 @@ def retrain(
     from differnet.reviewing import compare, comparison_of, keep, locate, plan, same_settings
     from differnet.store import Asked
 
-    with opened_store(place, known=True) as store:
+    with open_record(place, known=True) as store:
         said = words_of(store, Asked(product=old.settings.product))
         words = words_of(store, asked_of(store, run, old.settings.product, since, until))
         found, lost = locate(store, [word for word in words if word.entry.judgement != "unsure"], root)

@@ -19,7 +19,7 @@ from differnet.cli.db import (
     SinceOption,
     UntilOption,
     moment,
-    opened_store,
+    open_record,
 )
 from differnet.cli.exits import ExitCode
 from differnet.cli.terminal import Terminal, plain_table, terminal
@@ -93,7 +93,7 @@ def add(
     author = by or person("--by")
     entry = ReviewEntry(said.value, author, kind.strip(), note)
     told: list[dict[str, Any]] = []
-    with opened_store(place, known=True) as store:
+    with open_record(place, known=True) as store:
         found = [find_item(store, run, item) for item in dict.fromkeys(items)]
         for record in {record.item_id: record for record in found}.values():
             before = store.reviews(run, record.item_id)
@@ -136,7 +136,7 @@ def list_reviews(
     One line a picture, its last word; the same picture in several runs is one.
     """
     shown = terminal()
-    with opened_store(place, known=True) as store:
+    with open_record(place, known=True) as store:
         words = words_of(store, asked_of(store, run, product, since, until))
     from differnet.reviewing import agreement
 
@@ -184,7 +184,7 @@ def export_reviews(
     from differnet.reviewing import export, locate, unsure
 
     shown = terminal()
-    with opened_store(place, known=True) as store:
+    with open_record(place, known=True) as store:
         words = words_of(store, asked_of(store, run, product, since, until))
         decided = [word for word in words if word.entry.judgement != "unsure"]
         found, lost = locate(store, decided, root)

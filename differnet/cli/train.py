@@ -305,8 +305,13 @@ def require_unused(folder: Path) -> None:
         )
 
 
-def load_model(folder: Path, device: str = "auto") -> Detector:
+def load_model(folder: Path, device: str = "auto", *, adopt: bool = True) -> Detector:
     """Load a model; it tests itself. Thresholds that a person set for it are put in force.
+
+    Args:
+        folder: Of the model.
+        device: Where it judges.
+        adopt: False leaves the calibration's own thresholds in force.
 
     Raises:
         PlaceError: There is no model at all.
@@ -328,6 +333,8 @@ def load_model(folder: Path, device: str = "auto") -> Detector:
             detector = Detector.load(folder, device=device)
         except BundleError as error:
             raise VerificationError(error) from error
+    if not adopt:
+        return detector
     found = adopt_current(detector, folder)
     if found.revision is not None:
         revision = found.revision

@@ -49,13 +49,13 @@ from differnet.features import (
     choose_device,
     find_weights,
     prepare_batch,
-    sha256_of,
     tiled_maps,
 )
-from differnet.images.reading import ImageError, ReadingRule, read_image
+from differnet.images.decoders import Refused
+from differnet.images.reading import ImageError, ReadingRule, file_hash, read_image
 from differnet.records import Inspection, Picture
 
-Source = Path | str | Picture | NDArray[Any]
+Source = Path | str | Picture | Refused | NDArray[Any]
 Progress = Callable[[str, int, int], None]
 
 _BATCH = 16
@@ -264,7 +264,8 @@ class Detector:
         """Judge pictures one after another, in their order, decoding ahead.
 
         Args:
-            pictures: Files, decoded pictures or ``(height, width, 3)`` RGB arrays.
+            pictures: Files, decoded pictures, files that were refused elsewhere, or RGB arrays of shape
+                ``(height, width, 3)``.
             progress: Called with ("inspect", done, total).
         """
         judge, ensemble = self._judge(), self._fitted()
@@ -602,7 +603,12 @@ class Detector:
         return RawEvidence.joined(found)
 
     def _refuse(self, judge: Judge, source: Source, error: ImageError) -> Inspection:
-        known = _file_hash(source, self.settings.reading.max_file_bytes)
+        if isinstance(source, Refused):
+            known = source.sha256
+        elif isinstance(source, Path | str):
+            known = file_hash(Path(source), self.settings.reading.max_file_bytes)
+        else:
+            known = ""
         return judge.refuse(_name(source), known, str(error))
 
     def _extract(
@@ -718,6 +724,8 @@ def as_picture(source: Source, rule: ReadingRule) -> Picture:
     """
     if isinstance(source, Path | str):
         return read_image(Path(source), rule)
+    if isinstance(source, Refused):
+        raise source.error
     pixels = source.pixels if isinstance(source, Picture) else np.ascontiguousarray(source)
     colour = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size > 0
     if not colour or pixels.dtype not in (np.uint8, np.uint16):
@@ -737,21 +745,11 @@ def fingerprint(hashes: Sequence[str]) -> str:
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def _file_hash(source: Source, most_bytes: int) -> str:
-    """Return the sha256 of a file that could not be decoded, empty when not even its bytes can be read."""
-    if not isinstance(source, Path | str):
-        return ""
-    path = Path(source)
-    try:
-        readable = path.is_file() and path.stat().st_size <= most_bytes
-        return sha256_of(path) if readable else ""
-    except OSError:
-        return ""
-
-
 def _name(source: Source) -> str:
     if isinstance(source, Picture):
         return str(source.path or source.sha256)
+    if isinstance(source, Refused):
+        return str(source.path)
     return str(source) if isinstance(source, Path | str) else "pixels in memory"
 
 

@@ -45,6 +45,8 @@ class Refusal(StrEnum):
     TRUNCATED = "truncated"
     UNREADABLE = "unreadable"
     WRONG_SHAPE = "wrong_shape"
+    CRASHED = "crashed"
+    TOO_SLOW = "too_slow"
 
 
 class ImageError(DiffernetError):

@@ -64,6 +64,7 @@ __all__ = [
     "ReadingRuleError",
     "Refusal",
     "encode_png",
+    "file_hash",
     "read_image",
     "read_mask",
     "read_masks",
@@ -76,6 +77,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 _MAX_TEXT_NUMBERS = 4_000_000
 _DEEP_WHITE = 65_535
 _BAND_ROWS = 128
+_HASHED_AT_ONCE = 2**20
 
 
 class ReadingRuleError(DiffernetError):
@@ -199,6 +201,28 @@ def read_image(source: Path | str | bytes, rule: ReadingRule = _DEFAULT_RULE) ->
         captured_at=header.captured_at,
         decode_ms=1e3 * (time.perf_counter() - started),
     )
+
+
+def file_hash(path: Path, most_bytes: int) -> str:
+    """Return the sha256 of a file that could not be decoded.
+
+    Args:
+        path: The file.
+        most_bytes: Larger ones are not read.
+
+    Returns:
+        Hexadecimal digest; empty when not even its bytes can be read.
+    """
+    try:
+        with _open_regular(path) as stream:
+            if os.fstat(stream.fileno()).st_size > most_bytes:
+                return ""
+            digest = hashlib.sha256()
+            while some := stream.read(_HASHED_AT_ONCE):
+                digest.update(some)
+            return digest.hexdigest()
+    except (ImageError, OSError):
+        return ""
 
 
 def _too_large(expected: str, found: str) -> ImageError:

@@ -1,12 +1,16 @@
 """A run on disk, and what a person gets to see of it: tables, charts and one HTML report."""
 
+from differnet.reporting.artefacts import Artefacts, RunError
 from differnet.reporting.report import write_report
-from differnet.reporting.run_folder import CalibrationFacts, RunError, RunFacts, RunFolder, list_runs
+from differnet.reporting.run import CalibrationFacts, Run, RunFacts
+from differnet.reporting.run_folder import RunFolder, list_runs
 from differnet.reporting.serving import dashboard_command
 from differnet.reporting.tables import export_run, records_table
 
 __all__ = [
+    "Artefacts",
     "CalibrationFacts",
+    "Run",
     "RunError",
     "RunFacts",
     "RunFolder",

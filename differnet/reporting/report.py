@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from differnet.evaluation.intervals import Rate, largest_rate, percent
 from differnet.records import Record, Verdict
+from differnet.reporting.artefacts import encode_jpeg, write_atomically
 from differnet.reporting.counts import (
     VERDICTS,
     Columns,
@@ -41,13 +42,7 @@ from differnet.reporting.figures import (
     stacked_bar,
     verdict_glyph,
 )
-from differnet.reporting.run_folder import (
-    CalibrationFacts,
-    RunFacts,
-    RunFolder,
-    encode_jpeg,
-    write_atomically,
-)
+from differnet.reporting.run import CalibrationFacts, Run, RunFacts
 from differnet.reporting.tables import legible, unbroken
 
 FLAGGED_SHOWN = 48
@@ -112,7 +107,7 @@ class Promise:
     kept: bool
 
 
-def write_report(run: RunFolder, out: Path, flagged_shown: int = FLAGGED_SHOWN) -> Path:
+def write_report(run: Run, out: Path, flagged_shown: int = FLAGGED_SHOWN) -> Path:
     """Write a run's report as one HTML file.
 
     Args:
@@ -132,7 +127,7 @@ def write_report(run: RunFolder, out: Path, flagged_shown: int = FLAGGED_SHOWN) 
     return path
 
 
-def render_report(run: RunFolder, flagged_shown: int = FLAGGED_SHOWN) -> str:
+def render_report(run: Run, flagged_shown: int = FLAGGED_SHOWN) -> str:
     """Make the report's HTML.
 
     Args:
@@ -443,7 +438,7 @@ def _kinds(records: Sequence[Record]) -> list[tuple[str, Markup, list[int], int,
     ]
 
 
-def _card(run: RunFolder, record: Record) -> Card:
+def _card(run: Run, record: Record) -> Card:
     preview, closeup = run.preview(record), run.closeup(record)
     overlay = None
     if preview is not None and (heat_map := run.heat_map(record)) is not None:

@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from differnet.records import DiffernetError, Record
-from differnet.reporting.run_folder import RunFolder, write_atomically
+from differnet.reporting.artefacts import write_atomically
+from differnet.reporting.run import Run
 from differnet.strict_json import to_json
 
 EXPORT_FORMATS = ("csv", "parquet", "jsonl")
@@ -128,7 +129,7 @@ def write_jsonl(records: Iterable[Record], path: Path) -> None:
     write_atomically(path, "".join(f"{to_json(record)}\n" for record in records).encode("ascii"))
 
 
-def export_run(run: RunFolder, out: Path, formats: Sequence[str] = ("csv",)) -> list[Path]:
+def export_run(run: Run, out: Path, formats: Sequence[str] = ("csv",)) -> list[Path]:
     """Write a run's records into a folder, in each of the formats.
 
     Args:

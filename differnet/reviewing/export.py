@@ -15,7 +15,7 @@ from differnet.images.layouts import GOOD
 from differnet.images.layouts.files import GOOD_NAMES
 from differnet.images.layouts.listings import inside
 from differnet.images.layouts.manifest import AMBIGUOUS, MANIFEST_SUFFIXES
-from differnet.reviewing.judgements import LastWord, Located, ReviewError, is_text
+from differnet.reviewing.judgements import LastWord, Located, ReviewError
 from differnet.store import ReviewEntry
 
 DEFECT = "defect"
@@ -215,6 +215,20 @@ def _reads_back(name: str, table: bool) -> bool:
     if inside(Path(), name.strip()) != Path(name) or not name.strip():
         return False
     return not table or (is_text(name) and not set("\r\n") & set(name))
+
+
+def is_text(name: str) -> bool:
+    r"""Whether a name is text, rather than bytes that no text has.
+
+    Example:
+        >>> is_text("Gehäuse.png"), is_text("\udcff.png")
+        (True, False)
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _common_folder(paths: Sequence[Path]) -> Path | None:

@@ -89,8 +89,7 @@ def find_item(store: Store, run_id: str, named: str) -> Record:
         StoreError: There is no such run.
     """
     store.run(run_id)
-    # A record holds text; a name that is none cannot be in it.
-    found = store.named(run_id, named) if is_text(named) else []
+    found = store.named(run_id, named)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -195,20 +194,6 @@ def file_sha256(path: Path) -> str | None:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except (OSError, ValueError):
         return None
-
-
-def is_text(name: str) -> bool:
-    r"""Whether a name is text, rather than bytes that no text has.
-
-    Example:
-        >>> is_text("Gehäuse.png"), is_text("\udcff.png")
-        (True, False)
-    """
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _held(path: Path, sha256: str) -> bool | None:

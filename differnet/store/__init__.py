@@ -1,15 +1,16 @@
 """The inspection record in a database: SQLite in a file by default, PostgreSQL by URL."""
 
-from differnet.store.connecting import StoreError, connect
-from differnet.store.store import (
+from differnet.store.connecting import StoreBusyError, StoreError, connect
+from differnet.store.entries import (
     Asked,
     CalibrationEntry,
     Judgement,
     ModelEntry,
     ReviewEntry,
+    RevisionEntry,
     RunEntry,
-    Store,
 )
+from differnet.store.store import Store
 from differnet.store.upgrading import backup, check, newest, upgrade
 
 __all__ = [
@@ -18,8 +19,10 @@ __all__ = [
     "Judgement",
     "ModelEntry",
     "ReviewEntry",
+    "RevisionEntry",
     "RunEntry",
     "Store",
+    "StoreBusyError",
     "StoreError",
     "backup",
     "check",

@@ -20,6 +20,12 @@ class StoreError(DiffernetError):
     """Raised when the store cannot be opened, or does not hold what is asked for."""
 
 
+class StoreBusyError(StoreError):
+    """Raised when the store did not answer in time."""
+
+    passing = True
+
+
 def connect(place: str | Path) -> Engine:
     """Return an engine for a store.
 

@@ -7,10 +7,15 @@ page or a report filters or sorts by is a column. The migrations make these tabl
 
 from __future__ import annotations
 
+import os
+from typing import Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Dialect,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
@@ -19,11 +24,41 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
 )
 
 # Wide enough for a line that runs for years; SQLite numbers rows by this type alone.
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")
+
+_BYTES = "bytes:"
+
+
+class FileText(TypeDecorator[str]):
+    """Text of file names, which need not be text: bytes of no encoding are kept as ``bytes:%FF``.
+
+    Python carries such bytes in strings as lone surrogates, which no database takes.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Turn a name into what the database keeps."""
+        if value is None or (value.isascii() and not value.startswith(_BYTES)):
+            return value
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            return _BYTES + quote_from_bytes(os.fsencode(value))
+        return value if not value.startswith(_BYTES) else _BYTES + quote_from_bytes(os.fsencode(value))
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:
+        """Turn it back."""
+        if value is None or not value.startswith(_BYTES):
+            return value
+        return os.fsdecode(unquote_to_bytes(value.removeprefix(_BYTES)))
+
 
 # Named alike in every engine, so that a migration can change them by name.
 metadata = MetaData(
@@ -48,7 +83,7 @@ models = Table(
     metadata,
     Column("model_id", Text, primary_key=True),
     Column("product", Text, ForeignKey("products.name"), nullable=False, index=True),
-    Column("folder", Text, nullable=False),
+    Column("folder", FileText, nullable=False),
     Column("facts", Text, nullable=False),
     Column("added_at", Text, nullable=False),
 )
@@ -64,6 +99,23 @@ calibrations = Table(
     Column("added_at", Text, nullable=False),
 )
 
+threshold_revisions = Table(
+    "threshold_revisions",
+    metadata,
+    Column("model_id", Text, primary_key=True),
+    Column("calibration_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("t_review", Double, nullable=False),
+    Column("t_defect", Double, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("made_at", Text, nullable=False),
+    ForeignKeyConstraint(
+        ["model_id", "calibration_id"], ["calibrations.model_id", "calibrations.calibration_id"]
+    ),
+)
+
 runs = Table(
     "runs",
     metadata,
@@ -74,8 +126,8 @@ runs = Table(
     Column("threshold_revision", Integer, nullable=False),
     Column("t_review", Double, nullable=False),
     Column("t_defect", Double, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("folder", Text, nullable=False),
+    Column("source", FileText, nullable=False),
+    Column("folder", FileText, nullable=False),
     Column("facts", Text, nullable=False),
     Column("started_at", Text, nullable=False, index=True),
     Column("finished_at", Text),
@@ -91,13 +143,15 @@ items = Table(
     Column("id", _NUMBER, primary_key=True),
     Column("run_id", Text, ForeignKey("runs.run_id"), nullable=False),
     Column("item_id", Text, nullable=False),
-    Column("part_id", Text, nullable=False, index=True),
-    Column("view_id", Text, nullable=False),
-    Column("path", Text, nullable=False),
+    # Its place in the run, from 0, whoever judged it and when.
+    Column("number", Integer),
+    Column("part_id", FileText, nullable=False, index=True),
+    Column("view_id", FileText, nullable=False),
+    Column("path", FileText, nullable=False),
     Column("sha256", Text, nullable=False, index=True),
     Column("verdict", Text, nullable=False),
     Column("reasons", Text, nullable=False),
-    Column("label", Text),
+    Column("label", FileText),
     Column("product", Text, nullable=False),
     Column("captured_at", Text),
     Column("processed_at", Text, nullable=False, index=True),
@@ -132,7 +186,31 @@ items = Table(
     UniqueConstraint("run_id", "path", "sha256", "model_id", "calibration_id", name="uq_items_once"),
     Index(None, "run_id", "verdict", "strangeness"),
     Index(None, "run_id", "strangeness"),
+    Index(None, "run_id", "number"),
+    Index(None, "run_id", "sha256"),
     Index("ix_items_in_force", "model_id", "calibration_id", "threshold_revision", "processed_at"),
+)
+
+# What a batch job has still to do, and what became of it. A lease is a promise to settle a picture in time;
+# who dies breaks it, and another takes the picture.
+queue = Table(
+    "queue",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("run_id", Text, ForeignKey("runs.run_id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("path", FileText, nullable=False),
+    Column("label", FileText),
+    Column("state", Text, nullable=False),
+    Column("claims", Integer, nullable=False),
+    Column("owner", Text),
+    Column("leased_until", Text),
+    Column("reason", Text, nullable=False),
+    UniqueConstraint("run_id", "path"),
+    UniqueConstraint("run_id", "number"),
+    CheckConstraint("state IN ('waiting', 'leased', 'done', 'quarantined')", name="state"),
+    CheckConstraint("(state = 'leased') = (owner IS NOT NULL)", name="owner"),
+    Index(None, "run_id", "state", "number"),
 )
 
 regions = Table(

@@ -4,154 +4,45 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    Select,
-    Table,
-    and_,
-    case,
-    func,
-    literal,
-    or_,
-    select,
-    true,
-)
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import RowMapping
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, literal, or_, select, true
 
-from differnet.records import Record, Region, Verdict
+from differnet.records import Record, Verdict
 from differnet.store import schema
 from differnet.store.connecting import StoreError, connect, now, writing
+from differnet.store.entries import (
+    Asked,
+    CalibrationEntry,
+    Judgement,
+    ModelEntry,
+    Order,
+    ReviewEntry,
+    RevisionEntry,
+    RunEntry,
+)
+from differnet.store.rows import (
+    begin_run,
+    entry_row,
+    insert_item,
+    insert_new,
+    json_text,
+    next_number,
+    no_run,
+    of_run,
+    record_of,
+    regions_of,
+    review_of,
+    run_of,
+)
 from differnet.store.upgrading import form, plainly, require_current, upgrade
-from differnet.strict_json import from_mapping
 
-Judgement = Literal["good", "defect", "unsure"]
-Order = Literal["kept", "strangest", "latest"]
-
-# Fields of a record that are lists: JSON text in their column.
-_LISTS = ("reasons", "quality_flags")
-# Rows of one question to the engine: SQLite takes at most 32,766 values.
-_CHUNK = 500
 # Verdicts that thresholds decide; the others stay whatever the thresholds.
 _DECIDED = (Verdict.PASS.value, Verdict.REVIEW.value, Verdict.DEFECT.value)
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """A model as the store knows it.
-
-    Attributes:
-        model_id: Of the densities.
-        product: What it judges.
-        folder: Where its bundle lies.
-        facts: What else is known of it, JSON-able.
-    """
-
-    model_id: str
-    product: str
-    folder: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class CalibrationEntry:
-    """What verdicts of a model rest on.
-
-    Attributes:
-        model_id, calibration_id: Of the two.
-        parts: Good parts that calibrated.
-        scheme: How they were kept apart from training.
-        facts: Rates and intervals, JSON-able.
-    """
-
-    model_id: str
-    calibration_id: str
-    parts: int
-    scheme: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RunEntry:
-    """One inspection of many pictures, or a line's shift.
-
-    Attributes:
-        run_id: Its name.
-        product, model_id, calibration_id: What judged.
-        threshold_revision: Number of the thresholds in force, 0 for the calibration's own.
-        t_review, t_defect: T1 and T2 on strangeness.
-        source: Where the pictures came from, for a person.
-        folder: Where heat maps and previews lie.
-        facts: What else a report says, JSON-able.
-        started_at, finished_at: UTC, ISO 8601; a run that is not finished can be resumed.
-    """
-
-    run_id: str
-    product: str
-    model_id: str
-    calibration_id: str
-    t_review: float
-    t_defect: float
-    threshold_revision: int = 0
-    source: str = ""
-    folder: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
-    started_at: str = ""
-    finished_at: str | None = None
-
-
-@dataclass(frozen=True)
-class ReviewEntry:
-    """What a person said of an item. Nothing is ever changed: who changes their mind says so once more.
-
-    Attributes:
-        judgement: ``good``, ``defect`` or ``unsure``.
-        kind: Of defect, else empty.
-        author: Who.
-        note: Whatever else.
-        made_at: When, UTC, ISO 8601.
-    """
-
-    judgement: Judgement
-    author: str
-    kind: str = ""
-    note: str = ""
-    made_at: str = ""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Which items are meant; what is ``None`` or empty does not matter.
-
-    Attributes:
-        run_id: Of one run.
-        product, model_id, calibration_id: Judged as, and by.
-        revision: Under which thresholds.
-        verdicts: Any of these.
-        label: Ground truth of the folder.
-        since, until: Processed from, and before, UTC in ISO 8601; a date alone is its first moment.
-        part_id, sha256: Of one part, of one picture.
-    """
-
-    run_id: str | None = None
-    product: str | None = None
-    model_id: str | None = None
-    calibration_id: str | None = None
-    revision: int | None = None
-    verdicts: tuple[Verdict, ...] = ()
-    label: str | None = None
-    since: str | None = None
-    until: str | None = None
-    part_id: str | None = None
-    sha256: str | None = None
 
 
 class Store:
@@ -211,13 +102,13 @@ class Store:
     def add_model(self, entry: ModelEntry) -> None:
         """Make a model and its product known; what is known already stays as it is."""
         with self._write() as connection:
-            self._insert(connection, schema.products, [{"name": entry.product, "added_at": now()}])
-            self._insert(connection, schema.models, [_row(entry) | {"added_at": now()}])
+            insert_new(connection, schema.products, [{"name": entry.product, "added_at": now()}])
+            insert_new(connection, schema.models, [entry_row(entry) | {"added_at": now()}])
 
     def add_calibration(self, entry: CalibrationEntry) -> None:
         """Make a calibration known; what is known already stays as it is."""
         with self._write() as connection:
-            self._insert(connection, schema.calibrations, [_row(entry) | {"added_at": now()}])
+            insert_new(connection, schema.calibrations, [entry_row(entry) | {"added_at": now()}])
 
     def begin_run(self, entry: RunEntry) -> None:
         """Begin a run, or find it begun.
@@ -226,19 +117,13 @@ class Store:
             StoreError: There is a run of that name by another model, calibration or thresholds, or its model
                 or calibration is not known.
         """
-        row = _row(entry) | {"started_at": entry.started_at or now()}
         with self._write() as connection:
-            if self._insert(connection, schema.runs, [row]):
-                return
-            found = _run(connection.execute(_of_run(entry.run_id)).mappings().one())
-        keys = ("product", "model_id", "calibration_id", "threshold_revision", "t_review", "t_defect")
-        if (ours := {k: row[k] for k in keys}) != (theirs := {k: getattr(found, k) for k in keys}):
-            differs = ", ".join(f"{k} {theirs[k]}, not {ours[k]}" for k in keys if ours[k] != theirs[k])
-            raise StoreError(
-                expected=f"run {entry.run_id} as it was begun",
-                found=f"another: {differs}",
-                remedy="Resume it with the model and thresholds that it was begun with, or name a new run.",
-            )
+            begin_run(connection, entry)
+
+    def add_revision(self, entry: RevisionEntry) -> None:
+        """Make thresholds known, with who set them and why; what is known already stays as it is."""
+        with self._write() as connection:
+            insert_new(connection, schema.threshold_revisions, [entry_row(entry)])
 
     def finish_run(self, run_id: str) -> None:
         """Say that nothing more is to come.
@@ -253,7 +138,7 @@ class Store:
                 .values(finished_at=func.coalesce(schema.runs.c.finished_at, now()))
             )
             if not done.rowcount:
-                raise _no_run(run_id)
+                raise no_run(run_id)
 
     def add_items(self, records: Sequence[Record]) -> int:
         """Keep inspected pictures, all of them or none.
@@ -272,21 +157,11 @@ class Store:
         """
         added = 0
         with self._write() as connection:
+            numbers = {run_id: next_number(connection, run_id) for run_id in {r.run_id for r in records}}
             for record in records:
-                row = _row_of(record)
-                once = ("run_id", "path", "sha256", "model_id", "calibration_id")
-                found = connection.execute(
-                    self._statement(schema.items)
-                    .values(row)
-                    .on_conflict_do_nothing(index_elements=list(once))
-                    .returning(schema.items.c.id)
-                ).scalar()
-                if found is None:
-                    continue
-                added += 1
-                where = [{"item": found, "number": i, **asdict(r)} for i, r in enumerate(record.regions)]
-                if where:
-                    connection.execute(schema.regions.insert(), where)
+                if insert_item(connection, record, numbers[record.run_id]) is not None:
+                    numbers[record.run_id] += 1
+                    added += 1
         return added
 
     def review(self, run_id: str, item_id: str, entry: ReviewEntry) -> None:
@@ -319,14 +194,14 @@ class Store:
                     found="none",
                     remedy="Look up its id in the run.",
                 )
-            row = _row(entry) | {"item": found, "made_at": entry.made_at or now()}
+            row = entry_row(entry) | {"item": found, "made_at": entry.made_at or now()}
             connection.execute(schema.reviews.insert().values(row))
 
     def note(self, actor: str, action: str, subject: str, facts: dict[str, Any] | None = None) -> None:
         """Keep in the audit trail who did what to what."""
         row = {"made_at": now(), "actor": actor, "action": action, "subject": subject}
         with self._write() as connection:
-            connection.execute(schema.audit.insert().values(row | {"facts": _json(facts or {})}))
+            connection.execute(schema.audit.insert().values(row | {"facts": json_text(facts or {})}))
 
     def run(self, run_id: str) -> RunEntry:
         """Return a run.
@@ -335,10 +210,10 @@ class Store:
             StoreError: There is none of that name.
         """
         with self._read() as connection:
-            found = connection.execute(_of_run(run_id)).mappings().one_or_none()
+            found = connection.execute(of_run(run_id)).mappings().one_or_none()
         if found is None:
-            raise _no_run(run_id)
-        return _run(found)
+            raise no_run(run_id)
+        return run_of(found)
 
     def runs(self, product: str | None = None, limit: int = 100) -> list[RunEntry]:
         """Return the latest runs, the newest first."""
@@ -346,7 +221,7 @@ class Store:
         if product is not None:
             wanted = wanted.where(schema.runs.c.product == product)
         with self._read() as connection:
-            return [_run(row) for row in connection.execute(wanted).mappings()]
+            return [run_of(row) for row in connection.execute(wanted).mappings()]
 
     def items(
         self, asked: Asked, order: Order = "kept", limit: int | None = None, offset: int = 0
@@ -355,13 +230,14 @@ class Store:
 
         Args:
             asked: Which.
-            order: As they were kept, the strangest first (what has no strangeness last), or the latest first.
+            order: As they came (in their run's order where one run is asked for), the strangest first (what
+                has no strangeness last), or the latest first.
             limit: How many at most.
             offset: How many to leave out before.
         """
         columns = schema.items.c
         orders: dict[Order, list[ColumnElement[Any]]] = {
-            "kept": [columns.id],
+            "kept": [columns.number, columns.id] if asked.run_id is not None else [columns.id],
             "strangest": [columns.strangeness.desc().nulls_last(), columns.id],
             "latest": [columns.processed_at.desc(), columns.id.desc()],
         }
@@ -369,18 +245,32 @@ class Store:
         wanted = wanted.limit(limit).offset(offset) if limit is not None or offset else wanted
         with self._read() as connection:
             rows = connection.execute(wanted).mappings().all()
-            regions = self._regions(connection, [row["id"] for row in rows])
-        return [_record(row, regions.get(row["id"], ())) for row in rows]
+            regions = regions_of(connection, [row["id"] for row in rows])
+        return [record_of(row, regions.get(row["id"], ())) for row in rows]
+
+    def revision(self, model_id: str, calibration_id: str, number: int) -> RevisionEntry | None:
+        """Return thresholds that somebody set, or ``None`` where none of that number are known."""
+        columns = schema.threshold_revisions.c
+        wanted = select(schema.threshold_revisions).where(
+            columns.model_id == model_id,
+            columns.calibration_id == calibration_id,
+            columns.number == number,
+        )
+        with self._read() as connection:
+            found = connection.execute(wanted).mappings().one_or_none()
+        return None if found is None else RevisionEntry(**found)
 
     def named(self, run_id: str, name: str) -> list[Record]:
         """Return the items of a run that go by a name: an item id, a part id, or a path as recorded."""
         columns = schema.items.c
-        either = or_(columns.item_id == name, columns.part_id == name, columns.path == name)
+        # Names of files need not be text, and ids are compared with the same name.
+        known_as = literal(name, schema.FileText())
+        either = or_(columns.item_id == known_as, columns.part_id == known_as, columns.path == known_as)
         wanted = select(schema.items).where(columns.run_id == run_id, either).order_by(columns.id)
         with self._read() as connection:
             rows = connection.execute(wanted).mappings().all()
-            regions = self._regions(connection, [row["id"] for row in rows])
-        return [_record(row, regions.get(row["id"], ())) for row in rows]
+            regions = regions_of(connection, [row["id"] for row in rows])
+        return [record_of(row, regions.get(row["id"], ())) for row in rows]
 
     def verdict_counts(self, asked: Asked) -> Counter[Verdict]:
         """Count the items of each verdict."""
@@ -430,8 +320,8 @@ class Store:
         )
         with self._read() as connection:
             rows = connection.execute(wanted).mappings().all()
-            regions = self._regions(connection, [row["id"] for row in rows])
-        return [(_record(row, regions.get(row["id"], ())), Verdict(row["other"])) for row in rows]
+            regions = regions_of(connection, [row["id"] for row in rows])
+        return [(record_of(row, regions.get(row["id"], ())), Verdict(row["other"])) for row in rows]
 
     def reviews(self, run_id: str, item_id: str) -> list[ReviewEntry]:
         """Return what people said of an item, the first first."""
@@ -442,7 +332,7 @@ class Store:
             .order_by(schema.reviews.c.id)
         )
         with self._read() as connection:
-            return [_review(row) for row in connection.execute(wanted).mappings()]
+            return [review_of(row) for row in connection.execute(wanted).mappings()]
 
     def reviewed(self, asked: Asked) -> list[tuple[Record, ReviewEntry]]:
         """Return the items that somebody judged, each with the last word on it, in the order of the items."""
@@ -456,11 +346,11 @@ class Store:
         )
         with self._read() as connection:
             rows = connection.execute(wanted).mappings().all()
-            regions = self._regions(connection, [row["id"] for row in rows])
+            regions = regions_of(connection, [row["id"] for row in rows])
         return [
             (
-                _record(row, regions.get(row["id"], ())),
-                _review({f.name: row[f"review_{f.name}"] for f in fields(ReviewEntry)}),
+                record_of(row, regions.get(row["id"], ())),
+                review_of({f.name: row[f"review_{f.name}"] for f in fields(ReviewEntry)}),
             )
             for row in rows
         ]
@@ -471,25 +361,6 @@ class Store:
         with self._read() as connection:
             rows = connection.execute(wanted).mappings().all()
         return [{**row, "facts": json.loads(row["facts"])} for row in rows]
-
-    def _regions(self, connection: Connection, ids: Sequence[int]) -> dict[int, tuple[Region, ...]]:
-        found: dict[int, list[Region]] = {}
-        for some in _chunks(ids):
-            wanted = select(schema.regions).where(schema.regions.c.item.in_(some))
-            for row in connection.execute(wanted.order_by(schema.regions.c.number)).mappings():
-                region = Region(**{f.name: row[f.name] for f in fields(Region)})
-                found.setdefault(row["item"], []).append(region)
-        return {item: tuple(regions) for item, regions in found.items()}
-
-    def _insert(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> int:
-        """Insert rows that are not there yet, and return how many were not."""
-        statement = self._statement(table).values(rows).on_conflict_do_nothing()
-        return len(connection.execute(statement.returning(*table.primary_key.columns)).all())
-
-    def _statement(self, table: Table) -> Any:
-        # Both engines know the clause, by a statement of their own.
-        dialect = sqlite if self.engine.dialect.name == "sqlite" else postgresql
-        return dialect.insert(table)
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
@@ -515,49 +386,3 @@ def _meant(asked: Asked) -> Any:
     if asked.until is not None:
         wanted.append(columns.processed_at < asked.until)
     return and_(true(), *wanted)
-
-
-def _row_of(record: Record) -> dict[str, Any]:
-    row = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "regions"}
-    row |= {name: _json(list(row[name])) for name in _LISTS}
-    return row | {"verdict": record.verdict.value, "processed_at": record.processed_at or now()}
-
-
-def _record(row: RowMapping, regions: Iterable[Region]) -> Record:
-    known = {f.name: row[f.name] for f in fields(Record) if f.name != "regions"}
-    known |= {name: json.loads(known[name]) for name in _LISTS}
-    # The strict reader checks what another program may have put there.
-    return from_mapping(Record, known | {"regions": [asdict(region) for region in regions]})
-
-
-def _row(entry: Any) -> dict[str, Any]:
-    row = asdict(entry)
-    return row | ({"facts": _json(row["facts"])} if "facts" in row else {})
-
-
-def _run(row: RowMapping) -> RunEntry:
-    known = {f.name: row[f.name] for f in fields(RunEntry)}
-    return RunEntry(**(known | {"facts": json.loads(known["facts"])}))
-
-
-def _review(row: Any) -> ReviewEntry:
-    return ReviewEntry(**{f.name: row[f.name] for f in fields(ReviewEntry)})
-
-
-def _of_run(run_id: str) -> Select[Any]:
-    return select(schema.runs).where(schema.runs.c.run_id == run_id)
-
-
-def _no_run(run_id: str) -> StoreError:
-    return StoreError(
-        expected=f"run {run_id} in the record", found="none of that name", remedy="List the runs."
-    )
-
-
-def _json(facts: Any) -> str:
-    return json.dumps(facts, sort_keys=True, allow_nan=False)
-
-
-def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(ids), _CHUNK):
-        yield ids[start : start + _CHUNK]

@@ -13,10 +13,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from differnet.durable import sync_folder
-from differnet.store.connecting import StoreError, writing
+from differnet.store.connecting import StoreBusyError, StoreError, writing
 from differnet.store.schema import metadata
 
 _SCRIPTS = Path(__file__).resolve().parent / "migrations"
@@ -169,17 +169,31 @@ def _foreign_tables(connection: Connection) -> list[str]:
 @contextmanager
 def plainly(engine: Engine) -> Iterator[None]:
     """Turn what the engine says into a `StoreError`, without its password."""
+    place = engine.url.render_as_string(hide_password=True)
     try:
         yield
     except DBAPIError as error:
+        said = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0][:200]
+        if isinstance(error, IntegrityError):
+            raise StoreError(
+                expected=f"rows that belong together in {place}",
+                found=said,
+                remedy="Make its product, model, calibration and run known first; nothing was kept of it.",
+            ) from error
+        if error.connection_invalidated or "database is locked" in said:
+            raise StoreBusyError(
+                expected=f"an answer of {place}",
+                found=said,
+                remedy="Another program is writing, or the server is away: try again.",
+            ) from error
         raise StoreError(
-            expected=f"a record at {engine.url.render_as_string(hide_password=True)}",
-            found=(str(error.orig).strip() or type(error.orig).__name__).splitlines()[0][:200],
+            expected=f"a record at {place}",
+            found=said,
             remedy="Check the place, its permissions and free space: differnet db check",
         ) from error
     except UnicodeEncodeError as error:
         raise StoreError(
-            expected="names that are text, as a database keeps them",
+            expected="text, as a database keeps it",
             found=ascii(error.object)[:200],
-            remedy="Rename the file, and inspect it again.",
+            remedy="Write it in characters that this system's encoding knows.",
         ) from error

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from differnet.flows import Flow, UnhealthyFlow, audit
 from differnet.records import DiffernetError
-from differnet.reporting.run_folder import write_atomically
+from differnet.reporting.artefacts import write_atomically
 from differnet.strict_json import RecordFormatError, from_json, to_json
 from differnet.tables.density import (
     MOST_COLUMNS,

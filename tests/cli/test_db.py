@@ -170,7 +170,7 @@ def test_a_sound_record_is_said_to_be_and_copied(invoke: Invoke, kept: Path, tmp
     assert lines(invoke("db", "items", "--json", "--db", copy)) == lines(
         invoke("db", "items", "--json", "--db", kept)
     )
-    assert invoke("db", "upgrade", "--db", copy).stdout.strip() == "0001"
+    assert invoke("db", "upgrade", "--db", copy).stdout.strip() == "0002"
 
 
 def test_an_unsound_record_is_exit_code_5(invoke: Invoke, kept: Path) -> None:

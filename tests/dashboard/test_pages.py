@@ -17,7 +17,8 @@ from streamlit.testing.v1 import AppTest
 from differnet.evaluation.intervals import percent
 from differnet.records import Inspection, Record, Verdict
 from differnet.reporting.counts import columns_of, verdict_counts
-from differnet.reporting.run_folder import CalibrationFacts, RunFacts, RunFolder
+from differnet.reporting.run import CalibrationFacts, RunFacts
+from differnet.reporting.run_folder import RunFolder
 from differnet.reporting.serving import dashboard_app
 from differnet.reporting.tables import unbroken
 from differnet.strict_json import to_json

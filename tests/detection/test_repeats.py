@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from differnet.calibration import LEARNED
 from differnet.detection import Detector
-from differnet.detection.repeats import Repeats
 from differnet.records import Inspection, Record, Verdict
+from differnet.repeats import Repeats
 
 Pixels = NDArray[np.uint8]
 

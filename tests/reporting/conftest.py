@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from differnet.records import Inspection, Record, Region, Verdict
-from differnet.reporting.run_folder import CalibrationFacts, RunFacts, RunFolder
+from differnet.reporting.run import CalibrationFacts, RunFacts
+from differnet.reporting.run_folder import RunFolder
 
 T_REVIEW, T_DEFECT = 1.301, 2.0
 SIDE = 256

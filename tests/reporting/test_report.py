@@ -13,7 +13,8 @@ import pytest
 from differnet.records import Inspection, Record, Verdict
 from differnet.reporting.counts import recorded_counts
 from differnet.reporting.report import headline, limit_sentences, promises, render_report, write_report
-from differnet.reporting.run_folder import CalibrationFacts, RunFacts, RunFolder
+from differnet.reporting.run import CalibrationFacts, RunFacts
+from differnet.reporting.run_folder import RunFolder
 
 MakeRun = Callable[..., RunFolder]
 MakeRecord = Callable[..., Record]

@@ -14,16 +14,10 @@ import numpy as np
 import pytest
 
 from differnet.records import Inspection, Record, Region, Verdict
-from differnet.reporting import run_folder
-from differnet.reporting.run_folder import (
-    PREVIEW_SIDE,
-    RunError,
-    RunFacts,
-    RunFolder,
-    list_runs,
-    run_revision,
-    write_atomically,
-)
+from differnet.reporting import artefacts
+from differnet.reporting.artefacts import PREVIEW_SIDE, RunError, write_atomically
+from differnet.reporting.run import RunFacts
+from differnet.reporting.run_folder import RunFolder, list_runs, run_revision
 from differnet.strict_json import RecordFormatError
 
 MakeRun = Callable[..., RunFolder]
@@ -236,7 +230,7 @@ def test_a_heat_map_that_unpacks_too_large_is_not_read(
     run = make_run(["good"])
     path = run.path / str(run.records[0].heat_map_path)
     with zipfile.ZipFile(path) as archive:
-        monkeypatch.setattr(run_folder, "LARGEST_HEAT_MAP", archive.getinfo("heat_map.npy").file_size - 1)
+        monkeypatch.setattr(artefacts, "LARGEST_HEAT_MAP", archive.getinfo("heat_map.npy").file_size - 1)
     assert run.heat_map(run.records[0]) is None
 
 

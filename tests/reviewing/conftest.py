@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Line:
         digest = sha256_of(content) if sha256 is None else sha256
         record = Record(
             run_id,
-            item_id=sha256_of(f"{path}{digest}".encode())[:16],
+            item_id=sha256_of(os.fsencode(f"{path}{digest}"))[:16],
             part_id=Path(path).stem,
             view_id="",
             path=path,

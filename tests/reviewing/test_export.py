@@ -91,6 +91,14 @@ def test_json_lines_hold_what_a_table_cannot(tmp_path: Path, name: str) -> None:
     assert [part.path for part in read_layout(tmp_path / "said.jsonl").parts] == [tmp_path / name]
 
 
+def test_a_name_of_bytes_goes_all_the_way_round(line: Line) -> None:
+    line.say(line.inspect("monday", "a\udcff\nb.png", b"odd"), "good")
+    export(located(line), line.root / "said.jsonl")
+    assert [p.path for p in read_layout(line.root / "said.jsonl").train_good] == [
+        line.root / "a\udcff\nb.png"
+    ]
+
+
 @pytest.mark.parametrize("name", ["=1+1,2.png", '"quoted".png', "it's.png", "a;b.png"])
 def test_a_table_holds_formulas_commas_and_quotes_as_they_are(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")

@@ -15,6 +15,9 @@ def test_an_item_is_found_by_id_part_and_path(line: Line) -> None:
     record = line.inspect("monday", "left/7.png", b"seven")
     for named in (record.item_id, "7", "left/7.png"):
         assert find_item(line.store, "monday", named) == record
+    # A name of bytes that are no text is a name, too.
+    odd = line.inspect("monday", "left/\udcff.png", b"odd")
+    assert find_item(line.store, "monday", "left/\udcff.png") == odd
 
 
 def test_a_name_of_several_items_lists_them(line: Line) -> None:

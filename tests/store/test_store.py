@@ -63,15 +63,18 @@ def test_what_is_kept_again_is_kept_once(store: Store) -> None:
     assert store.runs() == [run()]
 
 
-def test_a_name_that_is_no_text_is_refused_with_its_batch(store: Store) -> None:
+def test_what_a_person_says_has_to_be_text(store: Store) -> None:
+    store.add_items([record(1)])
     with pytest.raises(StoreError, match=r"udcff"):
-        store.add_items([record(1), record(2, path="a\udcff.png")])
-    assert store.items(Asked()) == []
+        store.review("monday", "item-1", ReviewEntry("good", "ada", note="a\udcff"))
+    assert store.reviews("monday", "item-1") == []
 
 
 def test_items_go_by_id_part_and_path(store: Store) -> None:
     kept = [record(number) for number in range(4)]
-    store.add_items(kept)
+    odd = record(4, path="a\udcff.png", part_id="a\udcff")
+    store.add_items([*kept, odd])
+    assert store.named("monday", "a\udcff.png") == store.named("monday", "a\udcff") == [odd]
     assert store.named("monday", "item-1") == [kept[1]]
     assert store.named("monday", "part-1") == kept[2:]
     assert store.named("monday", "parts/3.png") == [kept[3]]
@@ -81,7 +84,7 @@ def test_items_go_by_id_part_and_path(store: Store) -> None:
 def test_all_of_a_batch_is_kept_or_none(store: Store) -> None:
     store.add_items([record(0)])
     other = replace(record(5), item_id="item-0")
-    with pytest.raises(StoreError, match="expected a record at"):
+    with pytest.raises(StoreError, match="expected rows that belong together"):
         store.add_items([record(1), record(2), other])
     assert [r.item_id for r in store.items(Asked())] == ["item-0"]
     with pytest.raises(StoreError):

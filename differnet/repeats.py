@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from differnet.calibration import REPEATED
-from differnet.records import Inspection, Verdict
+from differnet.records import Inspection, Record, Verdict
 
 FLAG = "repeated"
+_BEGINNING = "bit for bit the same picture as "
+_ENDING = ": no two pictures of parts are, so the camera stands still, or a file was copied"
+
+
+def told_repeated(record: Record, earlier: str) -> Record:
+    """Return a record that says its picture came before, and does not pass.
+
+    Args:
+        record: As it was judged, or as it was told before, of whichever picture.
+        earlier: Which one it repeats.
+
+    Returns:
+        REVIEW instead of PASS, with the reason first and the quality flag ``repeated``; told once, however
+        often it is asked.
+    """
+    own = tuple(reason for reason in record.reasons if not reason.startswith(_BEGINNING))
+    flags = tuple(flag for flag in record.quality_flags if flag != FLAG)
+    return replace(
+        record,
+        verdict=Verdict.REVIEW if record.verdict is Verdict.PASS else record.verdict,
+        reasons=(f"{_BEGINNING}{earlier}{_ENDING}", *own),
+        quality_flags=(*flags, FLAG),
+    )
 
 
 class Repeats:
@@ -41,11 +63,4 @@ class Repeats:
         if earlier is None or (record.path and record.path == earlier):
             self._first.setdefault(record.sha256, record.path or "an earlier one")
             return inspection
-        verdict = Verdict.REVIEW if record.verdict is Verdict.PASS else record.verdict
-        told = replace(
-            record,
-            verdict=verdict,
-            reasons=(REPEATED.format(earlier=earlier), *record.reasons),
-            quality_flags=(*record.quality_flags, FLAG),
-        )
-        return replace(inspection, record=told)
+        return replace(inspection, record=told_repeated(record, earlier))

@@ -1,0 +1,82 @@
+"""The process in which files are decoded: whatever a codec does to it, the job that asked goes on.
+
+Run by `differnet.images.decoders` as ``python -m differnet.images.decoder_process BYTES``, it answers one
+question after another until its input ends. A question is a line of JSON, the answer a line of JSON that is
+followed by the pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from differnet.images.headers import ImageError
+from differnet.images.reading import ReadingRule, file_hash, read_image
+from differnet.records import Picture
+
+try:
+    import resource
+except ImportError:  # Windows has no such limits.
+    resource = None  # type: ignore[assignment]
+
+
+def main() -> None:
+    """Answer questions from standard input, on what was standard output."""
+    # The job is asked to end, and ends this by closing the pipe when it has what it wants.
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)
+    limit_memory(int(sys.argv[1]))
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    # What a codec prints must not stand among the answers.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    for question in sys.stdin.buffer:
+        answer(json.loads(question), answers)
+
+
+def limit_memory(most: int) -> None:
+    """Let the system refuse this process more memory than ``most`` bytes; 0 for no limit."""
+    if resource is None or most <= 0:
+        return
+    for kind, limit in ((resource.RLIMIT_AS, most), (resource.RLIMIT_CORE, 0)):
+        # macOS refuses some limits; the time limit of the parent remains.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, (limit, resource.getrlimit(kind)[1]))
+
+
+def answer(question: dict[str, Any], answers: BinaryIO) -> None:
+    """Decode one file and write the picture, or why there is none.
+
+    Args:
+        question: ``path`` and ``rule``, as `ReadingRule.to_json` gives it.
+        answers: Where to.
+    """
+    path = Path(question["path"])
+    try:
+        picture = read_image(path, ReadingRule.from_json(question["rule"]))
+    except ImageError as error:
+        said = {name: getattr(error, name) for name in ("expected", "found", "remedy")}
+        known = file_hash(path, question["rule"]["max_file_bytes"])
+        _write(answers, {"reason": error.reason.value, "sha256": known, **said}, b"")
+        return
+    pixels = np.ascontiguousarray(picture.pixels)
+    facts = {f.name: getattr(picture, f.name) for f in dataclasses.fields(Picture)}
+    facts |= {"path": str(path), "pixels": {"shape": pixels.shape, "dtype": pixels.dtype.name}}
+    _write(answers, facts, pixels.data.cast("B"))
+
+
+def _write(answers: BinaryIO, facts: dict[str, Any], pixels: bytes | memoryview) -> None:
+    answers.write(json.dumps(facts).encode("ascii") + b"\n")
+    answers.write(pixels)
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""Decoding in processes of their own, under limits of memory and time.
+
+A codec that crashes, or that a file sends round in circles, costs one process and that picture; the process
+is replaced. Pixels come back through a pipe, which nothing has to clean up after a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from differnet.images.headers import ImageError, Refusal
+from differnet.images.reading import ReadingRule
+from differnet.records import Picture
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file that is no picture, judged INVALID without being opened again.
+
+    Attributes:
+        path: The file.
+        error: Why.
+        sha256: Of its bytes, empty where even they could not be read.
+    """
+
+    path: Path
+    error: ImageError
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What decoding one picture may take.
+
+    Attributes:
+        memory: Bytes that a process may address, its own libraries included; 0 for no limit. By default six
+            times what the largest picture that is read takes.
+        seconds: Until its process is ended.
+    """
+
+    memory: int = 4 * 2**30
+    seconds: float = 60.0
+
+
+_USUAL_LIMITS = Limits()
+
+
+class Decoders:
+    """Processes that decode files, used in a ``with`` statement.
+
+    Args:
+        rule: How pictures are read.
+        count: How many processes.
+        limits: What a picture may take.
+
+    Example:
+        >>> with Decoders(ReadingRule(), count=1) as decoders:
+        ...     decoders.decode(Path("nowhere.png")).result().error.reason.value
+        'missing'
+    """
+
+    def __init__(self, rule: ReadingRule, count: int = 1, limits: Limits = _USUAL_LIMITS) -> None:
+        self._free: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
+        self._all = [_Decoder(rule, limits) for _ in range(count)]
+        for decoder in self._all:
+            self._free.put(decoder)
+        self._threads = ThreadPoolExecutor(max_workers=count, thread_name_prefix="decoding")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def decode(self, path: Path) -> Future[Picture | Refused]:
+        """Begin to decode a file; the picture, or why there is none, is the future's result."""
+        return self._threads.submit(self._decode, path)
+
+    def close(self) -> None:
+        """End the processes. What was not begun is dropped."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for decoder in self._all:
+            decoder.close()
+        self._threads.shutdown(wait=True)
+
+    def _decode(self, path: Path) -> Picture | Refused:
+        decoder = self._free.get()
+        try:
+            return decoder.decode(path)
+        finally:
+            self._free.put(decoder)
+
+
+class _Decoder:
+    """One process, begun when it is first needed and after each one that ended."""
+
+    def __init__(self, rule: ReadingRule, limits: Limits) -> None:
+        self._rule = rule.to_json()
+        self._limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        self._starting = threading.Lock()
+
+    def decode(self, path: Path) -> Picture | Refused:
+        found = self._decode_once(path)
+        if isinstance(found, Refused) and found.error.reason is Refusal.CRASHED:
+            # Somebody may have ended the process for no fault of the file's.
+            return self._decode_once(path)
+        return found
+
+    def _decode_once(self, path: Path) -> Picture | Refused:
+        process = self._started()
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(self._limits.seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            return _ask(process, path, self._rule)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return Refused(path, self._ended(process, late.is_set()))
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        with self._starting:
+            self._closed = True
+            if self._process is not None:
+                _end(self._process)
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self._starting:
+            if self._closed:
+                raise RuntimeError("the decoders are closed")
+            if self._process is None or self._process.poll() is not None:
+                if self._process is not None:
+                    _end(self._process)
+                self._process = _start(self._limits.memory)
+            return self._process
+
+    def _ended(self, process: subprocess.Popen[bytes], late: bool) -> ImageError:
+        process.kill()
+        status = process.wait()
+        if late:
+            return ImageError(
+                Refusal.TOO_SLOW,
+                expected=f"a picture that is decoded within {self._limits.seconds:g} s",
+                found="one that was not, and whose decoder was ended",
+                remedy="Save it again with another program, or scale it down.",
+            )
+        how = f"by signal {-status}" if status < 0 else f"with exit code {status}"
+        return ImageError(
+            Refusal.CRASHED,
+            expected="a picture that a decoder survives",
+            found=f"one whose decoder ended {how}",
+            remedy="Save it again with another program; it may be damaged, or made to do harm.",
+        )
+
+
+def _start(memory: int) -> subprocess.Popen[bytes]:
+    # One thread each: there are as many decoders as are wanted.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "differnet.images.decoder_process", str(memory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        # Ctrl-C on the terminal is for the job alone.
+        start_new_session=True,
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            try:
+                stream.close()
+            except BrokenPipeError:
+                # A question that nobody is left to read.
+                continue
+
+
+def _ask(process: subprocess.Popen[bytes], path: Path, rule: dict[str, Any]) -> Picture | Refused:
+    questions, answers = process.stdin, process.stdout
+    if questions is None or not isinstance(answers, BufferedReader):
+        raise EOFError
+    questions.write(json.dumps({"path": str(path), "rule": rule}).encode("ascii") + b"\n")
+    questions.flush()
+    line = answers.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    facts = json.loads(line)
+    if "reason" in facts:
+        sha256 = facts.pop("sha256")
+        return Refused(path, ImageError(Refusal(facts.pop("reason")), **facts), sha256)
+    pixels = _read_pixels(answers, **facts.pop("pixels"))
+    return Picture(**{**facts, "pixels": pixels, "path": path})
+
+
+def _read_pixels(answers: BufferedReader, shape: list[int], dtype: str) -> NDArray[Any]:
+    pixels = np.empty(shape, np.dtype(dtype))
+    view = pixels.data.cast("B")
+    filled = 0
+    while filled < len(view):
+        count = answers.readinto(view[filled:])
+        if not count:
+            raise EOFError
+        filled += count
+    return pixels

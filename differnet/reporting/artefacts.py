@@ -1,0 +1,293 @@
+"""What a run shows beside its records: heat maps, previews and close-ups, as files in its folder.
+
+```
+heat_maps/ID.npz     heat map of each judged picture, float16, at most as large as a preview
+pictures/ID.jpg      bounded preview of each readable picture
+closeups/ID.jpg      its strongest region at full sharpness, where the preview lost detail
+```
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from differnet.durable import write_file, write_files
+from differnet.records import DiffernetError, Record, Region, Verdict
+from differnet.strict_json import RecordFormatError
+
+PREVIEW_SIDE = 512
+"""Longest side of a stored preview in pixels: fills half a 1280 px page on a sharp screen."""
+
+CLOSEUP_SIDE = 320
+"""Longest side of a stored close-up in pixels."""
+
+JPEG_QUALITY = 88
+"""Chosen so that a 512 px preview stays near 60 kB without visible blocks on metal textures."""
+
+LARGEST_HEAT_MAP = 4 * 100_000_000 + 2**20
+"""Bytes that a stored heat map may unpack to: float32 over the largest picture that is read, 100 Mpx."""
+
+DEFAULT_HEAT_SCALE = (3.0, 12.0)
+"""Colour scale while a run has nothing to derive one from, in powers of ten: good places pass 3 about once
+in a thousand."""
+
+HEAT_SCALE_SAMPLE = 100
+"""Heat maps of either kind that are read to derive a run's colour scale."""
+
+Kind = TypeVar("Kind", np.uint8, np.float32)
+
+FOLDERS = ("heat_maps", "pictures", "closeups")
+
+
+class RunError(DiffernetError):
+    """Raised when a run's folder cannot be made, read or written."""
+
+
+class Artefacts:
+    """The files that show the pictures of one run. A record names them by its item id alone.
+
+    Args:
+        folder: The run's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def make(self) -> None:
+        """Make the folders that are not there yet.
+
+        Raises:
+            RunError: The disk refused.
+        """
+        try:
+            for name in FOLDERS:
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
+
+    @staticmethod
+    def pack(
+        record: Record,
+        heat_map: NDArray[np.float32] | None,
+        pixels: NDArray[np.uint8] | NDArray[np.uint16] | None,
+    ) -> dict[str, bytes]:
+        """Make the files of one picture.
+
+        Args:
+            record: Its row; its item id is safe as a file's name.
+            heat_map: ``(rows, columns)``, or ``None`` for a picture that was not judged.
+            pixels: ``(height, width, 3)`` RGB of the picture, any size; ``None`` where it could not be read.
+
+        Returns:
+            Content of each file, by its path in the run's folder.
+
+        Raises:
+            RecordFormatError: The heat map holds a figure that is not finite.
+            RunError: ``pixels`` are no picture.
+        """
+        files: dict[str, bytes] = {}
+        if heat_map is not None:
+            files[heat_map_path(record.item_id)] = _pack_heat_map(heat_map)
+        if pixels is not None:
+            shown = _eight_bits(pixels)
+            preview = _shrink(shown, PREVIEW_SIDE)
+            files[f"pictures/{record.item_id}.jpg"] = encode_jpeg(preview)
+            if record.regions and preview.shape != shown.shape:
+                scale = shown.shape[1] / max(1, record.width)
+                closeup = _cut_out(shown, max(record.regions, key=lambda region: region.peak), scale)
+                files[f"closeups/{record.item_id}.jpg"] = encode_jpeg(closeup)
+        return files
+
+    def keep(self, files: Mapping[str, bytes]) -> None:
+        """Write files of `pack`, of one picture or of many. When this returns, they are on the disk.
+
+        Raises:
+            RunError: The disk refused.
+        """
+        try:
+            write_files(self.folder, files)
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
+
+    def heat_map(self, record: Record) -> NDArray[np.float32] | None:
+        """Read a record's heat map.
+
+        Args:
+            record: One of this run's records.
+
+        Returns:
+            ``(rows, columns)`` float32, or ``None`` when there is none or its file is damaged.
+        """
+        path = self._inside(record.heat_map_path)
+        return _unpack_heat_map(path) if path is not None else None
+
+    def preview(self, record: Record) -> NDArray[np.uint8] | None:
+        """Read the bounded preview, ``(height, width, 3)`` RGB, or ``None`` when there is none."""
+        return self._picture(f"pictures/{record.item_id}.jpg")
+
+    def closeup(self, record: Record) -> NDArray[np.uint8] | None:
+        """Read the strongest region at full sharpness, RGB, or ``None`` when there is none."""
+        return self._picture(f"closeups/{record.item_id}.jpg")
+
+    def _picture(self, relative: str) -> NDArray[np.uint8] | None:
+        path = self._inside(relative)
+        if path is None or not path.is_file():
+            return None
+        buffer = np.frombuffer(path.read_bytes(), np.uint8)
+        pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
+        return None if pixels is None else np.asarray(pixels[..., ::-1], dtype=np.uint8)
+
+    def _inside(self, relative: str | None) -> Path | None:
+        """Resolve a path from a record, and drop it when it leads out of the run's folder."""
+        if not relative or "\0" in relative:
+            return None
+        path = (self.folder / relative).resolve()
+        return path if path.is_relative_to(self.folder.resolve()) else None
+
+
+def heat_map_path(item_id: str) -> str:
+    """Name a picture's heat map, relative to the run's folder."""
+    return f"heat_maps/{item_id}.npz"
+
+
+def heat_scale_of(
+    records: Sequence[Record], heat_map: Callable[[Record], NDArray[np.float32] | None]
+) -> tuple[float, float]:
+    """Choose one colour scale for every picture of a run.
+
+    Args:
+        records: Of the run.
+        heat_map: Reads the heat map of a record.
+
+    Returns:
+        Low, the median hottest value of passed parts, so that colour means hotter than what good parts show;
+        high, the upper decile of the hottest values of flagged parts. In the heat map's unit.
+    """
+    passed = _peaks(records, {Verdict.PASS}, heat_map)
+    flagged = _peaks(records, {Verdict.DEFECT, Verdict.REVIEW}, heat_map)
+    low = float(np.median(passed)) if passed else DEFAULT_HEAT_SCALE[0]
+    high = float(np.quantile(flagged, 0.9)) if flagged else low + DEFAULT_HEAT_SCALE[1]
+    return low, max(high, low + 1.0)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the old content or the new, never a part.
+
+    Args:
+        path: File to make or replace; its folder must exist.
+        content: All of its bytes.
+
+    Raises:
+        RunError: The disk refused (full, read-only, gone).
+    """
+    try:
+        write_file(path, content)
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def disk_error(path: Path, error: OSError) -> RunError:
+    """Say which step of a run the disk refused."""
+    return RunError(
+        expected=f"to read and write {path}",
+        found=f"{type(error).__name__}: {error.strerror}",
+        remedy="Check free space and permissions of the run's folder.",
+    )
+
+
+def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode RGB pixels as JPEG.
+
+    Args:
+        pixels: ``(height, width, 3)`` RGB.
+
+    Returns:
+        The file's bytes.
+    """
+    _, buffer = cv2.imencode(
+        ".jpg", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
+    return bytes(buffer)
+
+
+def _peaks(
+    records: Sequence[Record],
+    verdicts: set[Verdict],
+    heat_map: Callable[[Record], NDArray[np.float32] | None],
+) -> list[float]:
+    chosen = [record for record in records if record.verdict in verdicts and record.heat_map_path]
+    step = max(1, -(-len(chosen) // HEAT_SCALE_SAMPLE))
+    maps = (heat_map(record) for record in chosen[::step])
+    return [float(found.max()) for found in maps if found is not None]
+
+
+def _eight_bits(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
+        raise RunError(
+            expected="(height, width, 3) RGB pixels, uint8 or uint16",
+            found=f"{pixels.shape} {pixels.dtype}",
+            remedy="Hand over the pixels of a Picture.",
+        )
+    return (
+        (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels.astype(np.uint8, copy=False)
+    )
+
+
+def _shrink(pixels: NDArray[Kind], side: int) -> NDArray[Kind]:
+    """Reduce to a longest side, never enlarge."""
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=pixels.dtype)
+
+
+def _cut_out(pixels: NDArray[np.uint8], region: Region, scale: float) -> NDArray[np.uint8]:
+    """Cut a square round a region, with half its size of surroundings on every side."""
+    height, width = pixels.shape[:2]
+    side = int(min(max(2 * max(region.width, region.height) * scale, 96), height, width))
+    left = int(np.clip((region.x + region.width / 2) * scale - side / 2, 0, width - side))
+    top = int(np.clip((region.y + region.height / 2) * scale - side / 2, 0, height - side))
+    return _shrink(pixels[top : top + side, left : left + side], CLOSEUP_SIDE)
+
+
+def _pack_heat_map(heat_map: NDArray[np.float32]) -> bytes:
+    if heat_map.ndim != 2 or heat_map.size == 0 or not np.isfinite(heat_map).all():
+        raise RecordFormatError(
+            expected="a (rows, columns) heat map of finite numbers",
+            found=f"shape {heat_map.shape}, {int(np.count_nonzero(~np.isfinite(heat_map)))} not finite",
+            remedy="A picture whose heat map is not finite is INVALID and has none.",
+        )
+    # To be looked at beside a preview: three digits at its size take a quarter of the time, which counts
+    # where thousands of pictures are inspected.
+    shown = np.minimum(_shrink(heat_map, PREVIEW_SIDE), np.finfo(np.float16).max).astype(np.float16)
+    member, buffer = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array(member, shown, allow_pickle=False)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("heat_map.npy", member.getvalue())
+    return buffer.getvalue()
+
+
+def _unpack_heat_map(path: Path) -> NDArray[np.float32] | None:
+    """Read a heat map without pickle and without trusting the size that its archive claims."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo("heat_map.npy")
+            if member.file_size > LARGEST_HEAT_MAP:
+                return None
+            heat_map = np.lib.format.read_array(io.BytesIO(archive.read(member)), allow_pickle=False)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    # Older runs keep float32 at the picture's size.
+    if heat_map.ndim != 2 or heat_map.size == 0 or heat_map.dtype not in (np.float16, np.float32):
+        return None
+    return heat_map.astype(np.float32) if bool(np.isfinite(heat_map).all()) else None

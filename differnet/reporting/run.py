@@ -1,0 +1,105 @@
+"""A run as reports and pages see it, wherever it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from differnet.records import Record
+
+
+@dataclass(frozen=True)
+class CalibrationFacts:
+    """What the thresholds of a run rest on.
+
+    Attributes:
+        parts: Good parts that calibrated the verdict, each judged by what had not been trained on it.
+        alpha_review, alpha_defect: Share of good parts that T1 and T2 are allowed to flag.
+        smallest_alpha: ``1 / (parts + 1)``; no smaller share can be promised.
+        interval_defect: 90 % interval of the share of good parts that this one calibration set
+            really gives beyond T2; `Beta(k, n + 1 - k)` of split conformal prediction.
+        interval_review: The same for T1.
+        scheme: How the calibration parts were kept apart, in words (``held out``, ``5-fold``).
+        promised: False where variations joined very few parts: no rate holds, thresholds are provisional.
+    """
+
+    parts: int
+    alpha_review: float
+    alpha_defect: float
+    smallest_alpha: float
+    interval_defect: tuple[float, float] | None = None
+    interval_review: tuple[float, float] | None = None
+    scheme: str = ""
+    promised: bool = True
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is true of a whole run.
+
+    Attributes:
+        run_id: Name of the run; the folder's name when empty.
+        product: What is made.
+        source: Where the pictures came from, for a person to read.
+        calibration: What the thresholds rest on.
+        t_review, t_defect: T1 and T2 on strangeness.
+        versions: Library name to version.
+        details: Further facts that a reader of the report should see (backbone, weights' hash).
+        counts: Verdict to number of pictures; filled when the run is closed.
+        heat_scale: Low and high end of the colour scale, in the heat map's unit.
+        format_version: Of the folder, raised when a reader of the older form would be misled.
+    """
+
+    run_id: str = ""
+    product: str = ""
+    source: str = ""
+    model_id: str = ""
+    calibration_id: str = ""
+    calibration: CalibrationFacts | None = None
+    t_review: float | None = None
+    t_defect: float | None = None
+    threshold_revision: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    commit: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    heat_scale: tuple[float, float] | None = None
+    format_version: int = 1
+
+
+class Run(Protocol):
+    """What was inspected together, with the pictures to show for it."""
+
+    @property
+    def facts(self) -> RunFacts:
+        """What is true of the whole run."""
+        ...
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """All records, in the order of the run."""
+        ...
+
+    @property
+    def heat_scale(self) -> tuple[float, float]:
+        """Low and high end of the colour scale, in the heat map's unit."""
+        ...
+
+    def heat_map(self, record: Record) -> NDArray[np.float32] | None:
+        """Read a record's heat map, ``(rows, columns)``, or ``None`` when there is none."""
+        ...
+
+    def preview(self, record: Record) -> NDArray[np.uint8] | None:
+        """Read the bounded preview, ``(height, width, 3)`` RGB, or ``None`` when there is none."""
+        ...
+
+    def closeup(self, record: Record) -> NDArray[np.uint8] | None:
+        """Read the strongest region at full sharpness, RGB, or ``None`` when there is none."""
+        ...

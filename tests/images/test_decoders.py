@@ -1,0 +1,169 @@
+"""A picture decoded elsewhere is the same picture, and what its decoder suffers costs that picture alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from differnet.images.decoders import Decoders, Limits, Refused
+from differnet.images.headers import Refusal
+from differnet.images.reading import ImageError, ReadingRule, encode_png, file_hash, read_image
+from differnet.records import Picture
+
+RULE = ReadingRule(white_level=4095)
+
+
+def noise(*shape: int, top: int = 256, dtype: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng(7).integers(0, top, shape).astype(dtype)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    (tmp_path / "grey16.png").write_bytes(encode_png(noise(30, 20, top=4096, dtype=np.uint16)))
+    Image.fromarray(noise(40, 25, 3)).save(tmp_path / "\u00fc, a.jpg", exif=_turned())
+    Image.fromarray(noise(5, 7, 4)).save(tmp_path / "clear.png")
+    (tmp_path / "torn.png").write_bytes(encode_png(noise(30, 20))[:-40])
+    (tmp_path / "empty.png").write_bytes(b"")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/no\xfftext.png")).write_bytes(encode_png(noise(9, 9)))
+    return tmp_path
+
+
+def _turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def process_of(decoders: Decoders) -> int:
+    process = decoders._all[0]._started()
+    return process.pid
+
+
+def test_a_picture_is_the_same_as_decoded_here(parts: Path) -> None:
+    with Decoders(RULE, count=2) as decoders:
+        asked = {path: decoders.decode(path) for path in sorted(parts.iterdir())}
+        found = {path: future.result() for path, future in asked.items()}
+    kinds = [type(picture) for picture in found.values()]
+    assert kinds.count(Picture) == 4
+    assert kinds.count(Refused) == 2
+    for path, there in found.items():
+        if isinstance(there, Picture):
+            here = read_image(path, RULE)
+            assert np.array_equal(here.pixels, there.pixels)
+            assert here.pixels.dtype == there.pixels.dtype
+            assert replace(here, pixels=there.pixels, decode_ms=0.0) == replace(there, decode_ms=0.0)
+        else:
+            with pytest.raises(ImageError) as refused:
+                read_image(path, RULE)
+            assert str(refused.value) == str(there.error)
+            assert refused.value.reason is there.error.reason
+            assert there.sha256 == file_hash(path, RULE.max_file_bytes) != ""
+
+
+@pytest.mark.parametrize("path", ["nowhere.png", ".", "a\0b.png"])
+def test_what_is_no_file_is_refused_as_here(path: str, tmp_path: Path) -> None:
+    with Decoders(RULE) as decoders:
+        there = decoders.decode(tmp_path / path).result()
+    assert isinstance(there, Refused)
+    assert there.sha256 == ""
+    with pytest.raises(ImageError) as refused:
+        read_image(tmp_path / path, RULE)
+    assert refused.value.reason is there.error.reason
+
+
+def killer_of(decoders: Decoders, times: int) -> Callable[[], None]:
+    """Make every question of a decoder meet a process that is ended meanwhile."""
+    decoder = decoders._all[0]
+    true, left = decoder._started, [times]
+
+    def started() -> object:
+        process = true()
+        if left[0] > 0:
+            left[0] -= 1
+            os.kill(process.pid, signal.SIGSTOP)
+            os.kill(process.pid, signal.SIGKILL)
+        return process
+
+    decoder._started = started  # type: ignore[method-assign, assignment]
+    return lambda: None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_decoder_that_dies_costs_one_picture(parts: Path) -> None:
+    with Decoders(RULE) as decoders:
+        killer_of(decoders, times=2)
+        lost = decoders.decode(parts / "clear.png").result()
+        after = decoders.decode(parts / "clear.png").result()
+    assert isinstance(lost, Refused)
+    assert lost.error.reason is Refusal.CRASHED
+    assert "signal 9" in lost.error.found
+    assert isinstance(after, Picture)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_decoder_that_is_ended_once_costs_nothing(parts: Path) -> None:
+    with Decoders(RULE) as decoders:
+        killer_of(decoders, times=1)
+        assert isinstance(decoders.decode(parts / "clear.png").result(), Picture)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_decoder_that_takes_too_long_is_ended(parts: Path) -> None:
+    with Decoders(RULE, limits=Limits(seconds=1.0)) as decoders:
+        assert isinstance(decoders.decode(parts / "clear.png").result(), Picture)
+        stuck = process_of(decoders)
+        os.kill(stuck, signal.SIGSTOP)
+        late = decoders.decode(parts / "clear.png").result()
+        assert isinstance(late, Refused)
+        assert late.error.reason is Refusal.TOO_SLOW
+        assert process_of(decoders) != stuck
+        assert isinstance(decoders.decode(parts / "clear.png").result(), Picture)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks /proc how much is addressed")
+def test_a_decoder_gets_no_more_memory_than_it_may(tmp_path: Path) -> None:
+    # 50 Mpx take 150 MB as RGB; the process itself addresses several hundred.
+    Image.new("L", (10_000, 5_000)).save(tmp_path / "large.png")
+    with Decoders(ReadingRule()) as decoders:
+        assert isinstance(decoders.decode(tmp_path / "large.png").result(), Picture)
+        pid = process_of(decoders)
+        addressed = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    with Decoders(ReadingRule(), limits=Limits(memory=addressed)) as decoders:
+        found = decoders.decode(tmp_path / "large.png").result()
+    assert isinstance(found, Refused)
+    assert found.error.reason is Refusal.TOO_LARGE
+
+
+def test_no_process_is_left_behind(parts: Path) -> None:
+    with Decoders(RULE, count=2) as decoders:
+        decoders.decode(parts / "clear.png").result()
+        pid = process_of(decoders)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_decoder_outlives_signals_that_are_meant_for_the_job_and_ends_with_it(parts: Path) -> None:
+    with Decoders(RULE) as decoders:
+        decoders.decode(parts / "clear.png").result()
+        pid = process_of(decoders)
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            os.kill(pid, kind)
+        assert isinstance(decoders.decode(parts / "clear.png").result(), Picture)
+        assert process_of(decoders) == pid
+        # The job's end is the end of the pipe.
+        process = decoders._all[0]._started()
+        assert process.stdin is not None
+        process.stdin.close()
+        deadline = time.monotonic() + 30
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert process.returncode == 0
