@@ -222,7 +222,9 @@ class RunFolder:
         """Choose an item id that is safe as a file's name and new to this run."""
         name = record.item_id
         if not _SAFE_NAME.fullmatch(name):
-            name = hashlib.sha256(os.fsencode(f"{record.sha256} {record.path}")).hexdigest()[:16]
+            name = hashlib.sha256(
+                f"{record.sha256} {record.path}".encode("utf-8", "surrogatepass")
+            ).hexdigest()[:16]
         candidate, copy = name, 1
         while candidate.lower() in self._names:
             copy += 1

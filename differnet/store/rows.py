@@ -49,6 +49,24 @@ def insert_item(connection: Connection, record: Record, number: int) -> int | No
     return found
 
 
+def insert_items(connection: Connection, records: Sequence[tuple[Record, int]]) -> None:
+    """Insert records of new pictures, each with its place in its run, and their regions."""
+    if not records:
+        return
+    rows = [item_row(record) | {"number": number} for record, number in records]
+    inserted = schema.items.insert().returning(
+        schema.items.c.id, schema.items.c.run_id, schema.items.c.item_id
+    )
+    places = {(row.run_id, row.item_id): row.id for row in connection.execute(inserted, rows)}
+    regions = [
+        {"item": places[record.run_id, record.item_id], "number": i, **asdict(region)}
+        for record, _ in records
+        for i, region in enumerate(record.regions)
+    ]
+    if regions:
+        connection.execute(schema.regions.insert(), regions)
+
+
 def replace_item(connection: Connection, row: int, record: Record) -> None:
     """Put another record in the place of one, which keeps its row, its number and its reviews."""
     connection.execute(schema.items.update().where(schema.items.c.id == row).values(item_row(record)))

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from sqlalchemy import Connection, func, select
-from trust.finding import Finding
 
 from differnet.detection import DensitySettings, Detector, DetectorSettings
 from differnet.images.reading import encode_png
@@ -23,6 +22,7 @@ from differnet.records import Record, Region
 from differnet.reporting.artefacts import Artefacts
 from differnet.store import Asked, CalibrationEntry, ModelEntry, RunEntry, Store, schema
 from differnet.store.queue import Progress, Queue, Wanted
+from trust.finding import Finding
 
 SIDE = 48
 _GOOD = 24
@@ -30,17 +30,18 @@ _GOOD = 24
 _OF_THE_HOUR = ("run_id", "processed_at", "decode_ms", "inference_ms")
 
 
-def killed_batch(items: int, kills: int, seed: int = 0, lease: float = 30.0) -> Finding:
+def killed_batch(items: int, seed: int, kills: int | None = None, lease: float = 30.0) -> Finding:
     """B1: a batch job whose process is killed again and again leaves what an undisturbed one does.
 
     Args:
         items: Pictures to inspect.
-        kills: How often the job is ended by SIGKILL, at random moments from its start on.
         seed: Of pictures and moments.
+        kills: How often the job is ended by SIGKILL, at random moments; by default once in a hundred.
         lease: Seconds that claims hold.
     """
     started = time.perf_counter()
     rng = np.random.default_rng(seed)
+    kills = items // 100 if kills is None else kills
     with tempfile.TemporaryDirectory(prefix="differnet-b1-") as name:
         place = Path(name)
         make_parts(place / "good", _GOOD, seed + 1)
@@ -82,15 +83,20 @@ def killed_batch(items: int, kills: int, seed: int = 0, lease: float = 30.0) -> 
 
 
 def shared_queue(
-    items: int, workers: int, kills: int, seed: int = 0, lease: float = 30.0, place: str | None = None
+    items: int,
+    seed: int,
+    workers: int = 4,
+    kills: int = 20,
+    lease: float = 30.0,
+    place: str | None = None,
 ) -> Finding:
     """B3: processes that share a queue claim nothing twice at a time, and take up what dead ones held.
 
     Args:
         items: Pictures in the queue.
+        seed: Of the moments.
         workers: Processes at work at a time.
         kills: How many of them are ended by SIGKILL, and replaced.
-        seed: Of the moments.
         lease: Seconds that claims hold.
         place: An empty record; ``None`` for a SQLite file.
     """
