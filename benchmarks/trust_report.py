@@ -165,9 +165,10 @@ CHECKS: tuple[Check, ...] = (
 )
 
 HEAD = """
-Made by `make soak` from the files `trust/*.json` beside it; do not edit. What may be relied on where files come
-from somebody else, where processes are killed and disks refuse. The same checks run in short in `tests/trust`,
-and `tests/mutants/test_trust_mutants.py` shows that those of files report a check missing when it is taken out.
+Made by `make soak` from the files `trust/*.json` beside it; do not edit. What may be relied on where files
+come from somebody else, where processes are killed and disks refuse. The same checks run in short in
+`tests/trust`; `tests/mutants/test_trust_mutants.py` shows that those of files report a check missing when it
+is taken out.
 """
 
 LIMITS = """

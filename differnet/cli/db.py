@@ -280,6 +280,7 @@ def keep_run(store: Store, run: RunFolder, told: Callable[[int, int], None] | No
         How many pictures were new.
 
     Raises:
+        RunFactsError: The run does not say which model and thresholds judged it.
         StoreError: The record knows another run of that name, or the engine refused.
     """
     from differnet.reporting.keeping import entries_of
@@ -296,7 +297,7 @@ def keep_run(store: Store, run: RunFolder, told: Callable[[int, int], None] | No
         if told is not None:
             told(start + len(some), len(run.records))
     if facts.finished_at is not None:
-        store.finish_run(facts.run_id)
+        store.finish_run(facts.run_id, facts.finished_at, {"heat_scale": facts.heat_scale})
     store.note(
         "differnet db add", "add run", facts.run_id, {"added": added, "folder": str(run.path.resolve())}
     )

@@ -41,6 +41,24 @@ def belongs(revision: Revision, detector: Detector) -> bool:
     return (revision.model_id, revision.calibration_id) == (facts["model_id"], facts["calibration_id"])
 
 
+def revision_of(detector: Detector, folder: Path) -> Revision | None:
+    """Return the revision whose thresholds a detector judges by.
+
+    Args:
+        detector: Loaded from ``folder``.
+        folder: Of the model.
+
+    Returns:
+        The revision; ``None`` where the calibration's own thresholds are in force.
+
+    Raises:
+        RevisionError: The file of revisions is damaged.
+    """
+    number = detector.threshold_revision
+    known = revisions_of(folder).history() if number else ()
+    return next((each for each in known if each.number == number and belongs(each, detector)), None)
+
+
 def in_force(detector: Detector, folder: Path) -> InForce:
     """Find the revision that is in force for a model in ``folder``, and change nothing.
 

@@ -51,11 +51,14 @@ def entries_of(facts: RunFacts, folder: Path) -> tuple[ModelEntry, CalibrationEn
             threshold_revision=facts.threshold_revision,
             source=facts.source,
             folder=str(folder.resolve()),
-            facts={name: told[name] for name in _KEPT},
+            facts={name: told[name] for name in KEPT},
             started_at=facts.started_at or "",
         ),
     )
 
 
 # Kept with the run, the calibration too: it promises other rates under other thresholds.
-_KEPT = ("versions", "seed", "commit", "details", "calibration", "heat_scale", "format_version")
+KEPT = (
+    *("versions", "seed", "commit", "details", "calibration", "thresholds_set"),
+    *("heat_scale", "format_version"),
+)

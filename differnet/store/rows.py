@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -14,8 +14,10 @@ from sqlalchemy.engine import RowMapping
 from differnet.records import Record, Region
 from differnet.store import schema
 from differnet.store.connecting import StoreError, now
-from differnet.store.entries import ReviewEntry, RunEntry
+from differnet.store.entries import CalibrationEntry, ModelEntry, ReviewEntry, RunEntry
 from differnet.strict_json import from_mapping
+
+Entry = TypeVar("Entry", ModelEntry, CalibrationEntry, RunEntry)
 
 # Fields of a record that are lists: JSON text in their column.
 _LISTS = ("reasons", "quality_flags")
@@ -115,8 +117,13 @@ def entry_row(entry: Any) -> dict[str, Any]:
 
 def run_of(row: RowMapping) -> RunEntry:
     """Return the run of a row."""
-    known = {f.name: row[f.name] for f in fields(RunEntry)}
-    return RunEntry(**(known | {"facts": json.loads(known["facts"])}))
+    return entry_of(RunEntry, row)
+
+
+def entry_of(kind: type[Entry], row: RowMapping) -> Entry:
+    """Return the entry of a row that has facts."""
+    known = {f.name: row[f.name] for f in fields(kind)}
+    return kind(**(known | {"facts": json.loads(known["facts"])}))
 
 
 def review_of(row: Any) -> ReviewEntry:

@@ -27,6 +27,7 @@ from differnet.store.entries import (
 )
 from differnet.store.rows import (
     begin_run,
+    entry_of,
     entry_row,
     insert_item,
     insert_new,
@@ -125,20 +126,30 @@ class Store:
         with self._write() as connection:
             insert_new(connection, schema.threshold_revisions, [entry_row(entry)])
 
-    def finish_run(self, run_id: str) -> None:
-        """Say that nothing more is to come.
+    def finish_run(
+        self, run_id: str, finished_at: str | None = None, facts: dict[str, Any] | None = None
+    ) -> None:
+        """Say that nothing more is to come; of a run that is finished nothing changes.
+
+        Args:
+            run_id: Which.
+            finished_at: When, UTC in ISO 8601; now if it is not said.
+            facts: What became known at the end, added to the facts of the run.
 
         Raises:
             StoreError: There is no such run.
         """
         with self._write() as connection:
-            done = connection.execute(
-                schema.runs.update()
-                .where(schema.runs.c.run_id == run_id)
-                .values(finished_at=func.coalesce(schema.runs.c.finished_at, now()))
-            )
-            if not done.rowcount:
+            row = connection.execute(of_run(run_id)).mappings().one_or_none()
+            if row is None:
                 raise no_run(run_id)
+            if row["finished_at"] is None:
+                told = json_text(json.loads(row["facts"]) | (facts or {}))
+                connection.execute(
+                    schema.runs.update()
+                    .where(schema.runs.c.run_id == run_id, schema.runs.c.finished_at.is_(None))
+                    .values(finished_at=finished_at or now(), facts=told)
+                )
 
     def add_items(self, records: Sequence[Record]) -> int:
         """Keep inspected pictures, all of them or none.
@@ -214,6 +225,30 @@ class Store:
         if found is None:
             raise no_run(run_id)
         return run_of(found)
+
+    def run_in(self, folder: Path) -> RunEntry | None:
+        """Return the latest run whose heat maps and previews lie in a folder, if there is one."""
+        wanted = select(schema.runs).where(schema.runs.c.folder == str(folder.resolve()))
+        with self._read() as connection:
+            found = connection.execute(wanted.order_by(schema.runs.c.started_at.desc())).mappings().first()
+        return None if found is None else run_of(found)
+
+    def model(self, model_id: str) -> ModelEntry | None:
+        """Return what is known of a model, if anything."""
+        wanted = select(schema.models).where(schema.models.c.model_id == model_id)
+        with self._read() as connection:
+            found = connection.execute(wanted).mappings().one_or_none()
+        return None if found is None else entry_of(ModelEntry, found)
+
+    def calibration(self, model_id: str, calibration_id: str) -> CalibrationEntry | None:
+        """Return what is known of a calibration, if anything."""
+        columns = schema.calibrations.c
+        wanted = select(schema.calibrations).where(
+            columns.model_id == model_id, columns.calibration_id == calibration_id
+        )
+        with self._read() as connection:
+            found = connection.execute(wanted).mappings().one_or_none()
+        return None if found is None else entry_of(CalibrationEntry, found)
 
     def runs(self, product: str | None = None, limit: int = 100) -> list[RunEntry]:
         """Return the latest runs, the newest first."""

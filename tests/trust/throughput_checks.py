@@ -2,8 +2,8 @@
 
 Bare inference is `Detector.inspect_many` over the same files: decoding, network, densities and verdict,
 nothing written. The job decodes in processes of their own, writes heat maps and previews, and commits every
-verdict to the record. Both take turns in one process; the figure is the median of the ratios of neighbours, so
-that a busy machine slows both.
+verdict to the record. Both take turns in one process; the figure is the median of the ratios of neighbours,
+so that a busy machine slows both.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _TURNS = 7
 _BAR = 1.1
 
 
-def job_beside_inference(pictures: int, seed: int, turns: int = _TURNS) -> Finding:
+def job_beside_inference(size: int, seed: int, turns: int = _TURNS) -> Finding:
     """Time batch jobs and bare inference in turn.
 
     Args:
-        pictures: In each turn.
+        size: Pictures in each turn.
         seed: Of the product that is trained on.
         turns: Of each; one more before them warms up.
     """
@@ -53,7 +53,7 @@ def job_beside_inference(pictures: int, seed: int, turns: int = _TURNS) -> Findi
         settings = DetectorSettings(density=DensitySettings(steps=60), device="cpu")
         detector = Detector(settings).fit(sorted((sample / "train" / "good").iterdir())).calibrate()
         for side in SIDES:
-            files = _pictures(sample / "test", place / str(side), side, pictures)
+            files = _pictures(sample / "test", place / str(side), side, size)
             ratios = _ratios(detector, files, place, side, turns)
             low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
             figures[f"ratio at {side} px"] = round(float(middle), 3)
@@ -62,7 +62,7 @@ def job_beside_inference(pictures: int, seed: int, turns: int = _TURNS) -> Findi
     return Finding(
         id="throughput",
         title="a batch job beside bare inference",
-        size=pictures,
+        size=size,
         figures=figures,
         passed=passed,
         seconds=time.perf_counter() - started,
