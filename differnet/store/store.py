@@ -295,6 +295,18 @@ class Store:
             found = connection.execute(wanted).mappings().one_or_none()
         return None if found is None else RevisionEntry(**found)
 
+    def named(self, run_id: str, name: str) -> list[Record]:
+        """Return the items of a run that go by a name: an item id, a part id, or a path as recorded."""
+        columns = schema.items.c
+        # Names of files need not be text, and ids are compared with the same name.
+        known_as = literal(name, schema.FileText())
+        either = or_(columns.item_id == known_as, columns.part_id == known_as, columns.path == known_as)
+        wanted = select(schema.items).where(columns.run_id == run_id, either).order_by(columns.id)
+        with self._read() as connection:
+            rows = connection.execute(wanted).mappings().all()
+            regions = regions_of(connection, [row["id"] for row in rows])
+        return [record_of(row, regions.get(row["id"], ())) for row in rows]
+
     def verdict_counts(self, asked: Asked) -> Counter[Verdict]:
         """Count the items of each verdict."""
         columns = schema.items.c
