@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from differnet.durable import write_file, write_files
+from differnet.durable import remove_drafts, write_file, write_files
 from differnet.records import DiffernetError, Record, Region, Verdict
 from differnet.strict_json import RecordFormatError
 
@@ -41,6 +41,9 @@ in a thousand."""
 
 HEAT_SCALE_SAMPLE = 100
 """Heat maps of either kind that are read to derive a run's colour scale."""
+
+DRAFT_SECONDS = 60.0
+"""Age from which a draft has nobody who writes it: a batch of files takes a second or two."""
 
 Kind = TypeVar("Kind", np.uint8, np.float32)
 
@@ -116,6 +119,22 @@ class Artefacts:
             write_files(self.folder, files)
         except OSError as error:
             raise disk_error(self.folder, error) from error
+
+    def tidy(self) -> int:
+        """Remove drafts that a process left that was killed while it wrote; return how many.
+
+        Drafts that are younger than `DRAFT_SECONDS` stay: another process may be writing them.
+
+        Raises:
+            RunError: The disk refused.
+        """
+        removed = 0
+        try:
+            for name in FOLDERS:
+                removed += remove_drafts(self.folder / name, DRAFT_SECONDS)
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
+        return removed
 
     def heat_map(self, record: Record) -> NDArray[np.float32] | None:
         """Read a record's heat map.
