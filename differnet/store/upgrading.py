@@ -50,12 +50,14 @@ def upgrade(engine: Engine) -> str:
 
 def require_current(engine: Engine) -> None:
     """Raise `StoreError` unless the store has the form of today."""
-    with plainly(engine), engine.connect() as connection:
-        found = form(connection)
-    _require_known(found)
-    if found != newest():
+    with plainly(engine):
+        with engine.connect() as connection:
+            found = form(connection)
+        _require_known(found)
+        today = newest()
+    if found != today:
         raise StoreError(
-            expected=f"a record of form {newest()}",
+            expected=f"a record of form {today}",
             found="an empty database" if found is None else f"form {found}",
             remedy="Run: differnet db upgrade",
         )
@@ -168,10 +170,16 @@ def _foreign_tables(connection: Connection) -> list[str]:
 
 @contextmanager
 def plainly(engine: Engine) -> Iterator[None]:
-    """Turn what the engine says into a `StoreError`, without its password."""
+    """Turn what the engine or the system says into a `StoreError`, without its password."""
     place = engine.url.render_as_string(hide_password=True)
     try:
         yield
+    except OSError as error:
+        raise StoreError(
+            expected=f"a record at {place}",
+            found=f"{type(error).__name__}: {error.strerror or error}",
+            remedy="Look at free space, open files and the installation of this program.",
+        ) from error
     except DBAPIError as error:
         said = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0][:200]
         if isinstance(error, IntegrityError):
