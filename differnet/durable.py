@@ -111,7 +111,7 @@ def remove_drafts(folder: Path, seconds: float) -> int:
             # Another process may finish or remove it at the same time.
             with contextlib.suppress(FileNotFoundError):
                 if entry.is_file(follow_symlinks=False) and entry.stat().st_mtime <= oldest:
-                    os.unlink(entry.path)
+                    Path(entry.path).unlink()
                     removed += 1
     return removed
 
@@ -194,4 +194,5 @@ def _replace_folder(folder: Path, building: Path) -> None:
     except BaseException:
         retired.rmdir()
         raise
-    shutil.rmtree(retired)
+    # The new folder is in place: that an old one could not be removed is no failure.
+    shutil.rmtree(retired, ignore_errors=True)

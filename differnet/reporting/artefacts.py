@@ -70,11 +70,8 @@ class Artefacts:
         Raises:
             RunError: The disk refused.
         """
-        try:
-            for name in FOLDERS:
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise disk_error(self.folder, error) from error
+        for name in FOLDERS:
+            make_folder(self.folder / name)
 
     @staticmethod
     def pack(
@@ -211,6 +208,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         write_file(path, content)
     except OSError as error:
         raise disk_error(path, error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those that it lies in, where it is not there yet.
+
+    Raises:
+        RunError: The disk refused.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(folder, error) from error
 
 
 def disk_error(path: Path, error: OSError) -> RunError:

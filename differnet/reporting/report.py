@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from differnet.evaluation.intervals import Rate, largest_rate, percent
 from differnet.records import Record, Verdict
-from differnet.reporting.artefacts import encode_jpeg, write_atomically
+from differnet.reporting.artefacts import encode_jpeg, make_folder, write_atomically
 from differnet.reporting.counts import (
     VERDICTS,
     Columns,
@@ -122,7 +122,7 @@ def write_report(run: Run, out: Path, flagged_shown: int = FLAGGED_SHOWN) -> Pat
         RunError: The disk refused.
     """
     path = out / "report.html" if out.is_dir() or not out.suffix else out
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, render_report(run, flagged_shown).encode("utf-8"))
     return path
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -129,14 +129,13 @@ def backup(engine: Engine, to: Path) -> Path:
         )
     draft = to.with_name(f".{to.name}.part")
     try:
-        source, copy = sqlite3.connect(str(engine.url.database)), sqlite3.connect(draft)
-        try:
+        with (
+            closing(sqlite3.connect(str(engine.url.database))) as source,
+            closing(sqlite3.connect(draft)) as copy,
+        ):
             source.backup(copy)
             # One file, without a journal beside it.
             copy.execute("PRAGMA journal_mode = DELETE")
-        finally:
-            copy.close()
-            source.close()
         draft.replace(to)
         sync_folder(to.parent)
     except (OSError, sqlite3.Error) as error:

@@ -64,7 +64,7 @@ def failing_steps(items: int, injections: int, limits: int, seed: int = 0) -> Fi
             trial.disturb("open files", limits={"open files": most})
         for number in range(limits):
             # Pages of 4 KiB: of the folder a few, of the record up to what it takes.
-            with _small_disk(place / f"disk-{number}") as disk:
+            with small_disk(place / f"disk-{number}") as disk:
                 if disk is not None:
                     disk.resize(4 + number if number % 2 else max(4, int(largest / 4096 * number / limits)))
                     trial.disturb("full disk", disk=disk, record_there=number % 2 == 0)
@@ -167,7 +167,7 @@ class _Trial:
         return size
 
     def disturb(
-        self, kind: str, disk: _Disk | None = None, *, record_there: bool = False, **asked: Any
+        self, kind: str, disk: Disk | None = None, *, record_there: bool = False, **asked: Any
     ) -> None:
         """Run a job with something that is refused, look at what it left, and run it once more."""
         job = self.place / "job"
@@ -247,9 +247,7 @@ class _Trial:
 
 
 def _heat_map_at(shown: Artefacts, path: Path) -> Any:
-    named = Record(
-        _RUN, path.stem, "", "", "", "", Verdict.PASS, (), heat_map_path=f"heat_maps/{path.name}"
-    )
+    named = Record(_RUN, path.stem, "", "", "", "", Verdict.PASS, (), heat_map_path=f"heat_maps/{path.name}")
     return shown.heat_map(named)
 
 
@@ -276,8 +274,8 @@ def _checked(record: Path) -> tuple[bool, list[Record]]:
 
 
 @dataclass
-class _Disk:
-    """A disk of its own, in memory."""
+class Disk:
+    """A disk of its own, in memory: `small_disk`."""
 
     place: Path
 
@@ -287,7 +285,7 @@ class _Disk:
 
 
 @contextmanager
-def _small_disk(place: Path) -> Iterator[_Disk | None]:
+def small_disk(place: Path) -> Iterator[Disk | None]:
     """Mount a disk, or say that this may not be done here."""
     place.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)]
@@ -295,6 +293,6 @@ def _small_disk(place: Path) -> Iterator[_Disk | None]:
         yield None
         return
     try:
-        yield _Disk(place)
+        yield Disk(place)
     finally:
         subprocess.run(["umount", str(place)], check=True, capture_output=True)

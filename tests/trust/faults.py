@@ -51,7 +51,7 @@ class Faults:
         self._kind = kind
         self._step = step
         self._number = number
-        self._below = str(below)
+        self._below = below
         self._onwards = onwards
         self._counting = threading.Lock()
         self._undone = ExitStack()
@@ -85,7 +85,7 @@ class Faults:
             raise sqlite3.OperationalError(_SQLITE[self._number])
 
     def _is_below(self, path: object) -> bool:
-        return isinstance(path, str | os.PathLike) and os.path.abspath(path).startswith(self._below)
+        return isinstance(path, str | os.PathLike) and Path(path).absolute().is_relative_to(self._below)
 
     def _around(self, stack: ExitStack, owner: Any, name: str, *, below: bool = False) -> None:
         true = getattr(owner, name)
@@ -141,7 +141,7 @@ class Faults:
     def _ours(self, place: object) -> bool:
         if isinstance(place, int):
             link = Path(f"/proc/self/fd/{place}")
-            return self._is_below(os.readlink(link)) if link.is_symlink() else True
+            return self._is_below(link.readlink()) if link.is_symlink() else True
         return self._is_below(place)
 
     def _prepare_connect(self, stack: ExitStack) -> None:
