@@ -35,17 +35,19 @@ _GOOD = 24
 _NEVER = 10**9
 
 
-def failing_steps(items: int, injections: int, limits: int, seed: int = 0) -> Finding:
+def failing_steps(size: int, seed: int = 0, items: int = 10) -> Finding:
     """B2: whatever step of a batch job is refused, it says so, and the next one goes on to the same table.
 
     The program itself runs, as ``differnet batch run``, and once more after each error.
 
     Args:
-        items: Pictures of each job.
-        injections: Steps that are made to fail, over all kinds of step and error.
-        limits: Of each kind of real refusal (size of files, open files, a full disk): how many.
+        size: Jobs in all. Of one step or more each is made to fail, over all kinds of step and error; but
+            for three in sixteen, to which the system itself refuses large files, open files, or room.
         seed: Of pictures, and of which steps.
+        items: Pictures of each job.
     """
+    limits = max(1, size // 16)
+    injections = size - 3 * limits
     started = time.perf_counter()
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory(prefix="differnet-b2-") as name, _Program() as program:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +14,21 @@ from trust.batch_checks import make_model, make_parts
 from trust.fault_checks import Disk, failing_steps, small_disk
 from trust.faults import ERRORS, FILES, Faults
 
+from differnet.batch import work
 from differnet.calibration import Revisions, by_overkill
 from differnet.detection import Detector
 from differnet.records import DiffernetError
+from differnet.reporting.artefacts import DRAFT_SECONDS, FOLDERS, Artefacts
 from differnet.reporting.report import write_report
 from differnet.reporting.run_folder import RunFolder
-from differnet.store import CalibrationEntry, ModelEntry, Store, backup, check, connect
+from differnet.store import CalibrationEntry, ModelEntry, RunEntry, Store, backup, check, connect
+from differnet.store.queue import Progress, Queue, Wanted
 
 NAMES = {"author": "Ada", "reason": "start", "model_id": "m", "calibration_id": "c"}
 
 
 def test_a_batch_job_says_what_was_refused_and_goes_on_the_next_time() -> None:
-    found = failing_steps(items=2, injections=3, limits=1)
+    found = failing_steps(6, items=2)
     assert found.passed, found
     assert found.figures["steps refused"] == 3
 
@@ -238,3 +243,31 @@ def test_a_backup_is_whole_or_missing_at_every_step_that_fails(
             assert left == ["copy.db"]
             return
     pytest.fail("every step failed")
+
+
+def test_drafts_that_a_killed_job_left_are_cleared_away_by_the_next(
+    store: Store, detectors: list[Detector], home: Path, tmp_path: Path
+) -> None:
+    store.begin_run(RunEntry("r", "plate", "m", "c", 1.3, 2.0))
+    pictures = [Wanted(str(path)) for path in sorted((home / "good").iterdir())[:3]]
+    queue = Queue.begin(store, store.run("r"), pictures)
+    artefacts = Artefacts(tmp_path / "run")
+    artefacts.make()
+    young, old, older = (tmp_path / "run" / name / ".00.npz.a1b2.part" for name in FOLDERS)
+    for draft in (young, old, older):
+        draft.write_bytes(b"half")
+    long_ago = time.time() - DRAFT_SECONDS - 1
+    os.utime(older, (long_ago, long_ago))
+
+    def told(_: Progress) -> None:
+        # A minute passes while the job is at work.
+        os.utime(old, (long_ago, long_ago))
+
+    detector = detectors[0]
+    progress = work(queue, detector, detector.settings.reading, tmp_path / "run", told=told)
+    assert progress == Progress(done=3)
+    drafts = list((tmp_path / "run").rglob(".*.part"))
+    assert drafts == [young]
+    assert artefacts.tidy() == 0
+    os.utime(young, (long_ago, long_ago))
+    assert artefacts.tidy() == 1
