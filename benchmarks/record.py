@@ -1,9 +1,9 @@
 """How fast the record answers when it holds a million inspected parts.
 
-    python benchmarks/record.py                        SQLite, a million items: reports/trust/record.json
-    python benchmarks/record.py --items 50000          fewer
-    python benchmarks/record.py --db postgresql://...  an empty database there instead of a file
-    python benchmarks/record.py --costs                also what every index costs
+    python benchmarks/record.py                 SQLite, a million items: reports/trust/record.json
+    python benchmarks/record.py --items 50000   fewer
+    python benchmarks/record.py --db URL        an empty PostgreSQL database instead of a file
+    python benchmarks/record.py --costs         also what every index costs
 
 The record is filled with made-up items of 200 runs (seed 7), a tenth of them with regions. Then every question
 that a page, a report or a command asks is put several times, the first time apart, on a warm file.
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, Index, event, text
+from sqlalchemy import Engine, event, text
 
 from differnet.records import Record, Verdict
 from differnet.store import (
@@ -73,12 +73,12 @@ def fill(store: Store, items: int, seed: int = SEED) -> float:
     # Half a year of shifts.
     shift = timedelta(days=182) / RUNS
     started = time.perf_counter()
-    with writing(store.engine).begin() as connection:
-        first = 1
-        for number in range(RUNS):
-            begun = _FIRST + number * shift
-            run = _run(number, begun)
-            row = {**vars(run), "facts": "{}", "started_at": _text(begun), "finished_at": _text(begun + shift)}
+    first = 1
+    for number in range(RUNS):
+        begun = _FIRST + number * shift
+        run = _run(number, begun)
+        row = {**vars(run), "facts": "{}", "started_at": _text(begun), "finished_at": _text(begun + shift)}
+        with writing(store.engine).begin() as connection:
             connection.execute(schema.runs.insert().values(row))
             for start in range(0, each, _CHUNK):
                 count = min(_CHUNK, each - start)
@@ -88,21 +88,28 @@ def fill(store: Store, items: int, seed: int = SEED) -> float:
                 regions = [region for item in rows[::10] for region in _regions(item["id"], rng)]
                 connection.execute(schema.regions.insert(), regions)
                 first += count
-        speed = (first - 1) / (time.perf_counter() - started)
+    speed = (first - 1) / (time.perf_counter() - started)
+    with writing(store.engine).begin() as connection:
         reviewed = rng.choice(first - 1, int(items * REVIEWED_SHARE), replace=False) + 1
         connection.execute(schema.reviews.insert(), list(_reviews(reviewed, rng)))
         facts = json.dumps({"was": "INVALID"})
-        audit = [
-            {"made_at": _text(_FIRST), "actor": "Ada", "action": "retried", "subject": "r", "facts": facts}
-        ] * 5000
-        connection.execute(schema.audit.insert(), audit)
+        noted = {
+            "made_at": _text(_FIRST),
+            "actor": "Ada",
+            "action": "retried",
+            "subject": "r",
+            "facts": facts,
+        }
+        connection.execute(schema.audit.insert(), [noted] * 5000)
     with store.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         if store.engine.dialect.name == "postgresql":
             connection.execute(text("SELECT setval('items_id_seq', (SELECT max(id) FROM items))"))
             connection.execute(text("VACUUM ANALYZE"))
         else:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    working = RunEntry("working", "flange", "m-flange", "c", 1.3, 2.0, 1, started_at=_text(_FIRST + 182 * shift))
+    working = RunEntry(
+        "working", "flange", "m-flange", "c", 1.3, 2.0, 1, started_at=_text(_FIRST + 182 * shift)
+    )
     Queue.begin(store, working, [Wanted(f"new/{n}.png") for n in range(max(100, items // 50))])
     return speed
 
@@ -151,14 +158,14 @@ def _items(
             "product": run.product,
             "captured_at": None,
             "processed_at": _text(begun + place * step),
-            **{
-                name: strange if judged else None
-                for name in (
+            **dict.fromkeys(
+                (
                     *("nll_global", "nll_local", "typicality_global", "typicality_local", "p_value_ood"),
                     *("bits_per_dim_global", "bits_per_dim_local", "strangeness"),
                     *("p_value", "p_value_global", "p_value_local"),
-                )
-            },
+                ),
+                strange if judged else None,
+            ),
             "t_review": run.t_review,
             "t_defect": run.t_defect,
             "threshold_revision": run.threshold_revision,
@@ -223,9 +230,7 @@ def questions(store: Store, items: int) -> dict[str, Callable[[], Any]]:
         "run: strangest": lambda: store.items(of_run, "strangest", 50),
         "run: strangest, last page": lambda: store.items(of_run, "strangest", 50, items // RUNS - 50),
         "run: latest": lambda: store.items(of_run, "latest", 50),
-        "run: defects, strangest": lambda: store.items(
-            Asked(run_id=run, verdicts=defects), "strangest", 50
-        ),
+        "run: defects, strangest": lambda: store.items(Asked(run_id=run, verdicts=defects), "strangest", 50),
         "run: all records": lambda: store.items(of_run),
         "run: counts": lambda: store.verdict_counts(of_run),
         "run: counts by label": lambda: store.counts_by_label(of_run),
@@ -354,23 +359,27 @@ def plans(engine: Engine, statements: list[tuple[str, Any]]) -> list[str]:
     return list(words)
 
 
-def costs(store: Store, names: list[str]) -> dict[str, dict[str, float]]:
-    """Drop each index and make it again: what it takes on the disk, and of the time of keeping items."""
+def costs(store: Store, names: list[str], count: int = 4000) -> dict[str, dict[str, float]]:
+    """Drop each index and make it again: what it takes on the disk, and of the time of keeping items.
+
+    Args:
+        store: Filled.
+        names: Of indexes of the items.
+        count: Items that are kept with it, and as many without.
+    """
     found: dict[str, dict[str, float]] = {}
     indexes = {str(index.name): index for index in schema.items.indexes if str(index.name) in names}
     for number, (name, index) in enumerate(indexes.items()):
-        with_it = _speed(store, f"with-{number}")
-        before = _bytes(store)
+        with_it = _speed(store, f"with-{number}", count)
         with writing(store.engine).begin() as connection:
             index.drop(connection)
-        without = _speed(store, f"without-{number}")
-        _vacuum(store)
-        after = _bytes(store)
+        without = _speed(store, f"without-{number}", count)
+        before = _bytes(store)
         started = time.perf_counter()
         with writing(store.engine).begin() as connection:
             index.create(connection)
         found[name] = {
-            "mebibytes": round((before - after) / 2**20, 1),
+            "mebibytes": round((_bytes(store) - before) / 2**20, 3),
             "made_in_s": round(time.perf_counter() - started, 2),
             "items_a_second_with": round(with_it),
             "items_a_second_without": round(without),
@@ -378,7 +387,7 @@ def costs(store: Store, names: list[str]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _speed(store: Store, run_id: str, count: int = 4000) -> float:
+def _speed(store: Store, run_id: str, count: int) -> float:
     store.begin_run(RunEntry(run_id, "flange", "m-flange", "c", 1.3, 2.0, 1))
     paths = [f"{run_id}/{n}.png" for n in range(count)]
     started = time.perf_counter()
@@ -395,11 +404,6 @@ def _bytes(store: Store) -> int:
         return int(pages - free) * int(connection.exec_driver_sql("PRAGMA page_size").scalar_one())
 
 
-def _vacuum(store: Store) -> None:
-    with store.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
 def section(found: dict[str, Any]) -> str:
     """Write what was measured as a section of a report."""
     worst = max(found["questions"].items(), key=lambda pair: pair[1]["median_ms"])
@@ -407,7 +411,7 @@ def section(found: dict[str, Any]) -> str:
         f"## The record at {found['items']:,} items",
         "",
         f"{found['engine']}, {found['mebibytes']:,} MiB, {found['runs']} runs, on {found['machine']}. "
-        f"The slowest question is \"{worst[0]}\" with a median of {worst[1]['median_ms']:,.0f} ms.",
+        f'The slowest question is "{worst[0]}" with a median of {worst[1]["median_ms"]:,.0f} ms.',
         "",
         "| question | median, ms | worst, ms | read from end to end, or sorted |",
         "|---|---:|---:|---|",
@@ -427,7 +431,9 @@ def section(found: dict[str, Any]) -> str:
 
 def main() -> None:
     """Fill, measure, write."""
-    reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reader = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     reader.add_argument("--items", type=int, default=1_000_000)
     reader.add_argument("--db", help="An empty database; default: a file that is removed afterwards.")
     reader.add_argument("--keep", type=Path, help="Keep the file there, or measure the one that is there.")

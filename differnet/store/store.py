@@ -241,8 +241,13 @@ class Store:
             "strangest": [columns.strangeness.desc().nulls_last(), columns.id],
             "latest": [columns.processed_at.desc(), columns.id.desc()],
         }
-        wanted = select(schema.items).where(_meant(asked)).order_by(*orders[order])
-        wanted = wanted.limit(limit).offset(offset) if limit is not None or offset else wanted
+        meant = select(columns.id).where(_meant(asked)).order_by(*orders[order])
+        wanted = select(schema.items).order_by(*orders[order])
+        if limit is None and not offset:
+            wanted = wanted.where(_meant(asked))
+        else:
+            # Rows are wide, and their indexes are not: a page's rows are looked up when it is known which.
+            wanted = wanted.where(columns.id.in_(meant.limit(limit).offset(offset)))
         with self._read() as connection:
             rows = connection.execute(wanted).mappings().all()
             regions = regions_of(connection, [row["id"] for row in rows])
@@ -299,13 +304,15 @@ class Store:
             (or_(columns.strangeness >= review, doubted), literal(Verdict.REVIEW.value)),
             else_=literal(Verdict.PASS.value),
         )
-        wanted = (
-            select(schema.items, other.label("other"))
+        order = columns.strangeness.desc(), columns.id
+        meant = (
+            select(columns.id)
             .where(_meant(asked), columns.verdict.in_(_DECIDED), columns.strangeness.is_not(None))
             .where(columns.verdict != other)
-            .order_by(columns.strangeness.desc(), columns.id)
+            .order_by(*order)
             .limit(limit)
         )
+        wanted = select(schema.items, other.label("other")).where(columns.id.in_(meant)).order_by(*order)
         with self._read() as connection:
             rows = connection.execute(wanted).mappings().all()
             regions = regions_of(connection, [row["id"] for row in rows])

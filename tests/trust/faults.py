@@ -159,7 +159,7 @@ class Faults:
         stack.callback(event.remove, Engine, name, asked)
 
     def _prepare_commit(self, stack: ExitStack) -> None:
-        true = DefaultDialect.do_commit
+        true: Callable[[Any, Any], None] = DefaultDialect.do_commit
 
         def commit(dialect: Any, connection: Any) -> None:
             self._record()
@@ -168,7 +168,7 @@ class Faults:
         stack.enter_context(patch.object(DefaultDialect, "do_commit", commit))
 
     def _prepare_answer(self, stack: ExitStack) -> None:
-        true = DefaultDialect.do_commit
+        true: Callable[[Any, Any], None] = DefaultDialect.do_commit
 
         def commit(dialect: Any, connection: Any) -> None:
             true(dialect, connection)
