@@ -5,8 +5,8 @@
     python benchmarks/record.py --db URL        an empty PostgreSQL database instead of a file
     python benchmarks/record.py --costs         also what every index costs
 
-The record is filled with made-up items of 200 runs (seed 7), a tenth of them with regions. Then every question
-that a page, a report or a command asks is put several times, the first time apart, on a warm file.
+The record is filled with made-up items of 200 runs (seed 7), a tenth of them with regions. Then every
+question that a page, a report or a command asks is put several times, on a warm file.
 """
 
 from __future__ import annotations
