@@ -6,12 +6,16 @@ rely on them. Every file that must not be torn is written by `write_file`, every
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+_DRAFT = ".part"
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -59,7 +63,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         for name, content in files.items():
             path = folder / name
-            handle, draft = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+            handle, draft = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=_DRAFT, dir=path.parent)
             drafts[path] = Path(draft)
             with os.fdopen(handle, "wb") as stream:
                 stream.write(content)
@@ -75,6 +79,41 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         raise
     for parent in dict.fromkeys(path.parent for path in drafts):
         sync_folder(parent)
+
+
+def remove_drafts(folder: Path, seconds: float) -> int:
+    """Remove drafts of `write_files` that nobody finishes any more, since their process was killed.
+
+    Args:
+        folder: Where they would be; only its own files are looked at. It may be missing.
+        seconds: Age from which a draft is taken for left behind.
+
+    Returns:
+        How many were removed.
+
+    Raises:
+        OSError: The folder cannot be read, or a draft not be removed.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / ".verdict.txt.x1y2.part").write_bytes(b"PA")
+        ...     remove_drafts(Path(folder), 60), remove_drafts(Path(folder), 0)
+        (0, 1)
+    """
+    if not folder.is_dir():
+        return 0
+    oldest = time.time() - seconds
+    removed = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not (entry.name.startswith(".") and entry.name.endswith(_DRAFT)):
+                continue
+            # Another process may finish or remove it at the same time.
+            with contextlib.suppress(FileNotFoundError):
+                if entry.is_file(follow_symlinks=False) and entry.stat().st_mtime <= oldest:
+                    Path(entry.path).unlink()
+                    removed += 1
+    return removed
 
 
 @contextmanager
@@ -155,4 +194,5 @@ def _replace_folder(folder: Path, building: Path) -> None:
     except BaseException:
         retired.rmdir()
         raise
-    shutil.rmtree(retired)
+    # The new folder is in place: that an old one could not be removed is no failure.
+    shutil.rmtree(retired, ignore_errors=True)

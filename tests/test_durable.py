@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from differnet.durable import sync_folder, whole_folder, write_file, write_files
+from differnet.durable import remove_drafts, sync_folder, whole_folder, write_file, write_files
 
 OLD, NEW = b"old", b"new content"
 
@@ -205,3 +205,31 @@ def test_written_files_and_folders_are_as_readable_as_others(tmp_path: Path) -> 
 def test_a_folder_that_is_gone_cannot_be_synced(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         sync_folder(tmp_path / "gone")
+
+
+def test_only_old_drafts_of_files_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        # As after SIGKILL: nothing runs that would remove the draft.
+        patch.setattr(os, "fsync", killed)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        for name in ("old.npz", "young.npz"):
+            with pytest.raises(SystemExit):
+                write_file(tmp_path / name, NEW)
+    for name in ("kept.part", ".hidden", ".folder.x.part/inside"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(NEW)
+    (tmp_path / ".link.x.part").symlink_to(tmp_path / "kept.part")
+    long_ago = 1_000_000_000
+    for path in tmp_path.iterdir():
+        if not path.name.startswith(".young"):
+            os.utime(path, (long_ago, long_ago), follow_symlinks=False)
+    assert remove_drafts(tmp_path, 60) == 1
+    left = names(tmp_path)
+    assert [name for name in left if "young" in name] == [left[-2]]
+    assert not [name for name in left if "old.npz" in name]
+    assert len(left) == 6
+    assert remove_drafts(tmp_path, -1) == 1
+    assert remove_drafts(tmp_path / "nowhere", 60) == 0

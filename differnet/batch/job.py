@@ -85,11 +85,13 @@ def work(
 
     Raises:
         RunError: The disk refused a file.
+        DecoderError: The system started no process to decode in.
         StoreError: The store refused a transaction. What was acknowledged stands, in both cases.
     """
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     artefacts = Artefacts(folder)
     artefacts.make()
+    artefacts.tidy()
     settling = _Settling(run, owner, artefacts, told)
     try:
         with _Heartbeat(run, owner), Decoders(rule, decoders, limits or Limits()) as pool, settling:
@@ -101,6 +103,7 @@ def work(
         raise
     run.release(owner)
     run.finish()
+    artefacts.tidy()
     return run.progress()
 
 

@@ -202,13 +202,20 @@ def save_bundle(detector: Detector, folder: Path) -> Path:
     """Write a calibrated detector to ``folder``, replacing an older bundle there.
 
     Raises:
-        BundleError: ``folder`` holds something that is not a bundle.
+        BundleError: ``folder`` holds something that is not a bundle, or the disk refused.
         DetectorError: The detector is not fitted and calibrated.
     """
     detector.facts()  # raises, with its reason, unless the detector is complete
-    _refuse_foreign(folder)
-    with whole_folder(folder) as building:
-        _write(detector, building)
+    try:
+        _refuse_foreign(folder)
+        with whole_folder(folder) as building:
+            _write(detector, building)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(
+            expected=f"to write a model to {folder}",
+            found=_first_line(error),
+            remedy="Check free space and permissions; a model that was there is still whole.",
+        ) from error
     return folder
 
 

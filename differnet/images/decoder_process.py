@@ -1,8 +1,8 @@
 """The process in which files are decoded: whatever a codec does to it, the job that asked goes on.
 
 Run by `differnet.images.decoders` as ``python -m differnet.images.decoder_process BYTES``, it answers one
-question after another until its input ends. A question is a line of JSON, the answer a line of JSON that is
-followed by the pixels.
+question after another until its input ends. It says that it is ready; a question is a line of JSON, the
+answer a line of JSON that is followed by the pixels.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from differnet.images.decoders import READY
 from differnet.images.headers import ImageError
 from differnet.images.reading import ReadingRule, file_hash, read_image
 from differnet.records import Picture
@@ -37,6 +38,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # What a codec prints must not stand among the answers.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    answers.write(READY)
+    answers.flush()
     for question in sys.stdin.buffer:
         answer(json.loads(question), answers)
 

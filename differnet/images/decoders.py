@@ -24,7 +24,11 @@ from numpy.typing import NDArray
 
 from differnet.images.headers import ImageError, Refusal
 from differnet.images.reading import ReadingRule
-from differnet.records import Picture
+from differnet.records import DiffernetError, Picture
+
+
+class DecoderError(DiffernetError):
+    """Raised when no process can be started to decode in; that is no fault of the pictures'."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,9 @@ class Limits:
 
 _USUAL_LIMITS = Limits()
 
+READY = b"ready\n"
+"""What a new process says first: whatever ends it before is no fault of a picture's."""
+
 
 class Decoders:
     """Processes that decode files, used in a ``with`` statement.
@@ -89,7 +96,10 @@ class Decoders:
         self.close()
 
     def decode(self, path: Path) -> Future[Picture | Refused]:
-        """Begin to decode a file; the picture, or why there is none, is the future's result."""
+        """Begin to decode a file; the picture, or why there is none, is the future's result.
+
+        The future raises `DecoderError` where the system does not let a process start.
+        """
         return self._threads.submit(self._decode, path)
 
     def close(self) -> None:
@@ -115,16 +125,20 @@ class _Decoder:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
+        self._ready = False
         self._starting = threading.Lock()
 
     def decode(self, path: Path) -> Picture | Refused:
+        # Twice: somebody may have ended the process for no fault of the file's.
         found = self._decode_once(path)
-        if isinstance(found, Refused) and found.error.reason is Refusal.CRASHED:
-            # Somebody may have ended the process for no fault of the file's.
-            return self._decode_once(path)
+        if found is None or (isinstance(found, Refused) and found.error.reason is Refusal.CRASHED):
+            found = self._decode_once(path)
+        if found is None:
+            raise _not_started("one that ended, or was silent, before it was asked anything")
         return found
 
-    def _decode_once(self, path: Path) -> Picture | Refused:
+    def _decode_once(self, path: Path) -> Picture | Refused | None:
+        """Return the picture or why there is none, and ``None`` where no process came to ask for it."""
         process = self._started()
         late = threading.Event()
 
@@ -136,9 +150,13 @@ class _Decoder:
         timer.daemon = True
         timer.start()
         try:
+            if not self._ready:
+                _hear(process)
+                self._ready = True
             return _ask(process, path, self._rule)
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            return Refused(path, self._ended(process, late.is_set()))
+            ended = self._ended(process, late.is_set())
+            return Refused(path, ended) if self._ready else None
         finally:
             timer.cancel()
 
@@ -155,7 +173,7 @@ class _Decoder:
             if self._process is None or self._process.poll() is not None:
                 if self._process is not None:
                     _end(self._process)
-                self._process = _start(self._limits.memory)
+                self._process, self._ready = _start(self._limits.memory), False
             return self._process
 
     def _ended(self, process: subprocess.Popen[bytes], late: bool) -> ImageError:
@@ -180,14 +198,25 @@ class _Decoder:
 def _start(memory: int) -> subprocess.Popen[bytes]:
     # One thread each: there are as many decoders as are wanted.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "differnet.images.decoder_process", str(memory)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        # Ctrl-C on the terminal is for the job alone.
-        start_new_session=True,
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "differnet.images.decoder_process", str(memory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            # Ctrl-C on the terminal is for the job alone.
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise _not_started(f"{type(error).__name__}: {error.strerror or error}") from error
+
+
+def _not_started(found: str) -> DecoderError:
+    return DecoderError(
+        expected="a process that decodes pictures",
+        found=found,
+        remedy="Look at free memory, open files and processes of this machine, then go on: nothing is lost.",
     )
 
 
@@ -201,6 +230,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             except BrokenPipeError:
                 # A question that nobody is left to read.
                 continue
+
+
+def _hear(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a new process to say that it can be asked."""
+    if process.stdout is None or process.stdout.readline() != READY:
+        raise EOFError
 
 
 def _ask(process: subprocess.Popen[bytes], path: Path, rule: dict[str, Any]) -> Picture | Refused:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from differnet.durable import write_file, write_files
+from differnet.durable import remove_drafts, write_file, write_files
 from differnet.images.reading import ImageError, ReadingRule, read_image
 from differnet.records import DiffernetError, Record, Region, Verdict
 from differnet.strict_json import RecordFormatError
@@ -43,6 +43,9 @@ in a thousand."""
 
 HEAT_SCALE_SAMPLE = 100
 """Heat maps of either kind that are read to derive a run's colour scale."""
+
+DRAFT_SECONDS = 60.0
+"""Age from which a draft has nobody who writes it: a batch of files takes a second or two."""
 
 Kind = TypeVar("Kind", np.uint8, np.float32)
 
@@ -72,11 +75,8 @@ class Artefacts:
         Raises:
             RunError: The disk refused.
         """
-        try:
-            for name in FOLDERS:
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise disk_error(self.folder, error) from error
+        for name in FOLDERS:
+            make_folder(self.folder / name)
 
     @staticmethod
     def pack(
@@ -121,6 +121,22 @@ class Artefacts:
             write_files(self.folder, files)
         except OSError as error:
             raise disk_error(self.folder, error) from error
+
+    def tidy(self) -> int:
+        """Remove drafts that a process left that was killed while it wrote; return how many.
+
+        Drafts that are younger than `DRAFT_SECONDS` stay: another process may be writing them.
+
+        Raises:
+            RunError: The disk refused.
+        """
+        removed = 0
+        try:
+            for name in FOLDERS:
+                removed += remove_drafts(self.folder / name, DRAFT_SECONDS)
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
+        return removed
 
     def heat_map(self, record: Record) -> NDArray[np.float32] | None:
         """Read a record's heat map.
@@ -203,6 +219,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         write_file(path, content)
     except OSError as error:
         raise disk_error(path, error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those that it lies in, where it is not there yet.
+
+    Raises:
+        RunError: The disk refused.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(folder, error) from error
 
 
 def disk_error(path: Path, error: OSError) -> RunError:

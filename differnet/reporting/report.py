@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from differnet.calibration.discovery import good_among_flagged
 from differnet.evaluation.intervals import Rate, largest_rate, percent
 from differnet.records import Record, Verdict
-from differnet.reporting.artefacts import encode_jpeg, write_atomically
+from differnet.reporting.artefacts import encode_jpeg, make_folder, write_atomically
 from differnet.reporting.counts import (
     VERDICTS,
     Columns,
@@ -170,7 +170,7 @@ def write_reports(
     written = []
     for name in formats:
         path = out / f"report.{name}" if out.is_dir() or not out.suffix else out
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomically(path, pdf_of(page) if name == "pdf" else page.encode("utf-8"))
         written.append(path)
     return written

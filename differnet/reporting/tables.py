@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from differnet.records import DiffernetError, Record
-from differnet.reporting.artefacts import write_atomically
+from differnet.reporting.artefacts import make_folder, write_atomically
 from differnet.reporting.run import Run
 from differnet.strict_json import to_json
 
@@ -143,6 +143,7 @@ def export_run(run: Run, out: Path, formats: Sequence[str] = ("csv",)) -> list[P
 
     Raises:
         ExportError: A format is not known.
+        RunError: The disk refused.
     """
     if unknown := [name for name in formats if name not in EXPORT_FORMATS]:
         raise ExportError(
@@ -150,7 +151,7 @@ def export_run(run: Run, out: Path, formats: Sequence[str] = ("csv",)) -> list[P
             found=", ".join(unknown),
             remedy="Name one of these.",
         )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     paths = [out / f"records.{name}" for name in formats]
     for path, name in zip(paths, formats, strict=True):
         if name == "csv":

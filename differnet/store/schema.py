@@ -154,7 +154,7 @@ items = Table(
     Column("label", FileText),
     Column("product", Text, nullable=False),
     Column("captured_at", Text),
-    Column("processed_at", Text, nullable=False, index=True),
+    Column("processed_at", Text, nullable=False),
     Column("nll_global", Double),
     Column("nll_local", Double),
     Column("typicality_global", Double),
@@ -188,6 +188,9 @@ items = Table(
     Index(None, "run_id", "strangeness"),
     Index(None, "run_id", "number"),
     Index(None, "run_id", "sha256"),
+    # Wide, so that counts, pages and flips of all runs are found without a look at the rows, which are wider.
+    Index("ix_items_latest", "processed_at", "verdict", "label", "product"),
+    Index("ix_items_strangest", "strangeness", "verdict", "label", "product", "t_review"),
     Index("ix_items_in_force", "model_id", "calibration_id", "threshold_revision", "processed_at"),
 )
 

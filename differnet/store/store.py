@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self, get_args
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, exists, func, literal, or_, select, true
 
 from differnet.records import Record, Verdict
 from differnet.store import schema
@@ -276,8 +276,13 @@ class Store:
             "strangest": [columns.strangeness.desc().nulls_last(), columns.id],
             "latest": [columns.processed_at.desc(), columns.id.desc()],
         }
-        wanted = select(schema.items).where(_meant(asked)).order_by(*orders[order])
-        wanted = wanted.limit(limit).offset(offset) if limit is not None or offset else wanted
+        meant = select(columns.id).where(_meant(asked)).order_by(*orders[order])
+        wanted = select(schema.items).order_by(*orders[order])
+        if limit is None and not offset:
+            wanted = wanted.where(_meant(asked))
+        else:
+            # Rows are wide, and their indexes are not: a page's rows are looked up when it is known which.
+            wanted = wanted.where(columns.id.in_(meant.limit(limit).offset(offset)))
         with self._read() as connection:
             rows = connection.execute(wanted).mappings().all()
             regions = regions_of(connection, [row["id"] for row in rows])
@@ -346,13 +351,15 @@ class Store:
             (or_(columns.strangeness >= review, doubted), literal(Verdict.REVIEW.value)),
             else_=literal(Verdict.PASS.value),
         )
-        wanted = (
-            select(schema.items, other.label("other"))
+        order = columns.strangeness.desc(), columns.id
+        meant = (
+            select(columns.id)
             .where(_meant(asked), columns.verdict.in_(_DECIDED), columns.strangeness.is_not(None))
             .where(columns.verdict != other)
-            .order_by(columns.strangeness.desc(), columns.id)
+            .order_by(*order)
             .limit(limit)
         )
+        wanted = select(schema.items, other.label("other")).where(columns.id.in_(meant)).order_by(*order)
         with self._read() as connection:
             rows = connection.execute(wanted).mappings().all()
             regions = regions_of(connection, [row["id"] for row in rows])
@@ -371,16 +378,17 @@ class Store:
 
     def reviewed(self, asked: Asked) -> list[tuple[Record, ReviewEntry]]:
         """Return the items that somebody judged, each with the last word on it, in the order of the items."""
-        last = select(func.max(schema.reviews.c.id)).group_by(schema.reviews.c.item)
+        columns, later = schema.reviews.c, schema.reviews.alias("later")
+        taken_back = exists().where(later.c.item == columns.item, later.c.id > columns.id)
         names = [column.label(f"review_{column.name}") for column in schema.reviews.c]
         wanted = (
             select(schema.items, *names)
             .join(schema.reviews, schema.items.c.id == schema.reviews.c.item)
-            .where(_meant(asked), schema.reviews.c.id.in_(last))
-            .order_by(schema.items.c.id)
+            # Said twice, and sorted below, so that no engine reads all items for the few that are reviewed.
+            .where(schema.items.c.id.in_(select(columns.item)), _meant(asked), ~taken_back)
         )
         with self._read() as connection:
-            rows = connection.execute(wanted).mappings().all()
+            rows = sorted(connection.execute(wanted).mappings(), key=lambda row: row["id"])
             regions = regions_of(connection, [row["id"] for row in rows])
         return [
             (

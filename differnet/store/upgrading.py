@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -50,12 +50,14 @@ def upgrade(engine: Engine) -> str:
 
 def require_current(engine: Engine) -> None:
     """Raise `StoreError` unless the store has the form of today."""
-    with plainly(engine), engine.connect() as connection:
-        found = form(connection)
-    _require_known(found)
-    if found != newest():
+    with plainly(engine):
+        with engine.connect() as connection:
+            found = form(connection)
+        _require_known(found)
+        today = newest()
+    if found != today:
         raise StoreError(
-            expected=f"a record of form {newest()}",
+            expected=f"a record of form {today}",
             found="an empty database" if found is None else f"form {found}",
             remedy="Run: differnet db upgrade",
         )
@@ -127,14 +129,13 @@ def backup(engine: Engine, to: Path) -> Path:
         )
     draft = to.with_name(f".{to.name}.part")
     try:
-        source, copy = sqlite3.connect(str(engine.url.database)), sqlite3.connect(draft)
-        try:
+        with (
+            closing(sqlite3.connect(str(engine.url.database))) as source,
+            closing(sqlite3.connect(draft)) as copy,
+        ):
             source.backup(copy)
             # One file, without a journal beside it.
             copy.execute("PRAGMA journal_mode = DELETE")
-        finally:
-            copy.close()
-            source.close()
         draft.replace(to)
         sync_folder(to.parent)
     except (OSError, sqlite3.Error) as error:
@@ -168,10 +169,16 @@ def _foreign_tables(connection: Connection) -> list[str]:
 
 @contextmanager
 def plainly(engine: Engine) -> Iterator[None]:
-    """Turn what the engine says into a `StoreError`, without its password."""
+    """Turn what the engine or the system says into a `StoreError`, without its password."""
     place = engine.url.render_as_string(hide_password=True)
     try:
         yield
+    except OSError as error:
+        raise StoreError(
+            expected=f"a record at {place}",
+            found=f"{type(error).__name__}: {error.strerror or error}",
+            remedy="Look at free space, open files and the installation of this program.",
+        ) from error
     except DBAPIError as error:
         said = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0][:200]
         if isinstance(error, IntegrityError):

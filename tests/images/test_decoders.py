@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from differnet.images.decoders import Decoders, Limits, Refused
+from differnet.images import decoders as room
+from differnet.images.decoders import DecoderError, Decoders, Limits, Refused
 from differnet.images.headers import Refusal
 from differnet.images.reading import ImageError, ReadingRule, encode_png, file_hash, read_image
 from differnet.records import Picture
@@ -79,27 +81,24 @@ def test_what_is_no_file_is_refused_as_here(path: str, tmp_path: Path) -> None:
     assert refused.value.reason is there.error.reason
 
 
-def killer_of(decoders: Decoders, times: int) -> Callable[[], None]:
-    """Make every question of a decoder meet a process that is ended meanwhile."""
-    decoder = decoders._all[0]
-    true, left = decoder._started, [times]
+def kill_at(patch: pytest.MonkeyPatch, step: str, times: int) -> None:
+    """End a decoder's process before it is heard (``_hear``) or asked (``_ask``), so many times."""
+    true, left = getattr(room, step), [times]
 
-    def started() -> object:
-        process = true()
+    def met(process: subprocess.Popen[bytes], *given: object) -> object:
         if left[0] > 0:
             left[0] -= 1
             os.kill(process.pid, signal.SIGSTOP)
             os.kill(process.pid, signal.SIGKILL)
-        return process
+        return true(process, *given)
 
-    decoder._started = started  # type: ignore[method-assign, assignment]
-    return lambda: None
+    patch.setattr(room, step, met)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_decoder_that_dies_costs_one_picture(parts: Path) -> None:
+def test_a_decoder_that_dies_costs_one_picture(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kill_at(monkeypatch, "_ask", times=2)
     with Decoders(RULE) as decoders:
-        killer_of(decoders, times=2)
         lost = decoders.decode(parts / "clear.png").result()
         after = decoders.decode(parts / "clear.png").result()
     assert isinstance(lost, Refused)
@@ -109,9 +108,38 @@ def test_a_decoder_that_dies_costs_one_picture(parts: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_decoder_that_is_ended_once_costs_nothing(parts: Path) -> None:
+@pytest.mark.parametrize("step", ["_hear", "_ask"])
+def test_a_decoder_that_is_ended_once_costs_nothing(
+    parts: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_at(monkeypatch, step, times=1)
     with Decoders(RULE) as decoders:
-        killer_of(decoders, times=1)
+        assert isinstance(decoders.decode(parts / "clear.png").result(), Picture)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_decoder_that_never_begins_is_no_fault_of_the_picture(
+    parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_at(monkeypatch, "_hear", times=2)
+    with Decoders(RULE) as decoders:
+        with pytest.raises(DecoderError, match="before it was asked anything"):
+            decoders.decode(parts / "clear.png").result()
+        assert isinstance(decoders.decode(parts / "clear.png").result(), Picture)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EAGAIN, errno.ENOMEM])
+def test_a_system_that_starts_no_process_is_told(
+    parts: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with Decoders(RULE) as decoders:
+        with monkeypatch.context() as patch:
+            patch.setattr(subprocess, "Popen", refused)
+            with pytest.raises(DecoderError, match=os.strerror(number)):
+                decoders.decode(parts / "clear.png").result()
         assert isinstance(decoders.decode(parts / "clear.png").result(), Picture)
 
 
