@@ -283,13 +283,10 @@ def keep_run(store: Store, run: RunFolder, told: Callable[[int, int], None] | No
         RunFactsError: The run does not say which model and thresholds judged it.
         StoreError: The record knows another run of that name, or the engine refused.
     """
-    from differnet.reporting.keeping import entries_of
+    from differnet.reporting.keeping import make_known
 
     facts = run.facts
-    model, calibration, entry = entries_of(facts, run.path)
-    store.add_model(model)
-    store.add_calibration(calibration)
-    store.begin_run(entry)
+    store.begin_run(make_known(store, facts, run.path))
     added = 0
     for start in range(0, len(run.records), BATCH):
         some = run.records[start : start + BATCH]

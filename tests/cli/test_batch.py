@@ -95,6 +95,35 @@ def test_labels_and_verdicts_are_told_as_json_and_by_exit_code(
     assert labels["good"].total() == 3
 
 
+def test_a_run_stays_under_the_thresholds_of_its_beginning(
+    invoke: Invoke, model: Path, pictures: Path, place: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "model"
+    shutil.copytree(model, own)
+    limits = ("--author", "ada", "--review", "0.5")
+    assert invoke("threshold", "set", own, *limits, "--defect", "4", "--reason", "a try").exit_code == 0
+    words = ("batch", "run", own, pictures, "--name", "monday", "--out", tmp_path / "out", "--db", place)
+    assert invoke(*words).exit_code == 4
+    assert invoke("threshold", "set", own, *limits, "--defect", "5", "--reason", "another").exit_code == 0
+    (pictures / "more.png").write_bytes((pictures / "good-000.png").read_bytes() + b"1")
+    assert invoke(*words).exit_code == 4
+    store = Store.open(place)
+    found = store.items(Asked(run_id="monday"))
+    assert {(r.threshold_revision, r.t_review, r.t_defect) for r in found} == {(1, 0.5, 4.0)}
+    assert found[-1].path.endswith("more.png")
+    kept = store.revision(found[0].model_id, found[0].calibration_id, 1)
+    assert kept is not None
+    assert (kept.author, kept.reason, kept.t_defect) == ("ada", "a try", 4.0)
+    # What was inspected under which thresholds is a question to the record.
+    shown = invoke("db", "items", "--revision", "1", "--since", "2026-01-01", "--json", "--db", place)
+    assert len(shown.stdout.splitlines()) == len(found)
+    assert invoke("db", "items", "--revision", "2", "--json", "--db", place).stdout == ""
+    # The report of the run says who set them.
+    page = invoke("report", "monday", "--db", place, "--out", tmp_path / "page.html")
+    assert page.exit_code == 0, page.stderr
+    assert "a try" in (tmp_path / "page.html").read_text("utf-8")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_step_and_says_how_to_go_on(
