@@ -34,7 +34,7 @@ STAMP := $(VENV)/.installed-$(TORCH)-$(TORCH_VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format benchmark reports flow-reports clean environment
+.PHONY: help demo test lint format benchmark reports soak flow-reports clean environment
 
 help:  ## this list
 	@echo "differnet: anomaly detection on normalizing flows, with verdicts whose error rate is stated"
@@ -69,6 +69,9 @@ benchmark: environment  ## accuracy under the protocol: make benchmark DATA=fold
 
 reports: environment  ## rebuild reports/accuracy.md: three seeds of every case, some hours on two cores
 	@$(BIN)/python benchmarks/accuracy.py
+
+soak: environment  ## rebuild reports/trust.md: hostile files, killed jobs, faults of the disk in full, two hours
+	@$(BIN)/python benchmarks/trust_report.py
 
 flow-reports: environment  ## rebuild reports/flows.md: every family, and three other libraries beside it, about an hour
 	@$(PIP) install --no-deps nflows==$(NFLOWS_VERSION) normflows==$(NORMFLOWS_VERSION)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from differnet.detection import Detector, DetectorError
-from differnet.detection.revising import revisions_of
-from differnet.reporting.keeping import entries_of
+from differnet.reporting.keeping import make_known
 from differnet.reporting.run import RunFacts
-from differnet.store import RevisionEntry, RunEntry, Store, StoreError
+from differnet.store import RunEntry, Store, StoreError
 from differnet.store.queue import Queue, Wanted
 
 _MODEL = "model_folder"
@@ -42,14 +41,17 @@ def begin(store: Store, detector: Detector, plan: RunPlan) -> Queue:
         plan: What the run shall be.
 
     Raises:
+        DetectorError: Thresholds are in force of which the facts do not say who set them.
         StoreError: The record knows another run of that name.
-        RevisionError: The file of the model's thresholds is damaged.
     """
-    model, calibration, run = entries_of(plan.facts, plan.folder)
-    store.add_model(model)
-    store.add_calibration(calibration)
-    if detector.threshold_revision:
-        _keep_revision(store, detector, plan.model)
+    number, told = detector.threshold_revision, plan.facts.thresholds_set
+    if number and (told is None or told.number != number):
+        raise DetectorError(
+            expected=f"revision {number} among the thresholds beside {plan.model}",
+            found="none of that number",
+            remedy="Load the model anew, so that what is in force is what is kept.",
+        )
+    run = make_known(store, plan.facts, plan.folder)
     run = RunEntry(**{**vars(run), "facts": run.facts | {_MODEL: str(plan.model.resolve())}})
     return Queue.begin(store, run, plan.pictures)
 
@@ -100,27 +102,3 @@ def resume(store: Store, run_id: str, detector: Detector) -> Queue:
             remedy="Load the model without thresholds that were set since, or begin another run.",
         )
     return Queue(store, run_id)
-
-
-def _keep_revision(store: Store, detector: Detector, model: Path) -> None:
-    number = detector.threshold_revision
-    found = next((r for r in revisions_of(model).history() if r.number == number), None)
-    if found is None:
-        raise DetectorError(
-            expected=f"revision {number} among the thresholds beside {model}",
-            found="none of that number",
-            remedy="Load the model anew, so that what is in force is what is kept.",
-        )
-    store.add_revision(
-        RevisionEntry(
-            found.model_id,
-            found.calibration_id,
-            found.number,
-            found.review,
-            found.defect,
-            found.author,
-            found.reason,
-            found.rule,
-            found.time,
-        )
-    )

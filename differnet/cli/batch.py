@@ -114,13 +114,14 @@ def run(
         from dataclasses import replace
 
         from differnet.batch import RunPlan, begin, resume
+        from differnet.detection import revision_of
         from differnet.store.queue import Wanted
 
         if begun is not None:
             # Under the thresholds that it was begun with, whatever was set since.
             resume(store, begun.run_id, detector)
         source = ", ".join(str(path) for path in pictures[:3]) + (" ..." if len(pictures) > 3 else "")
-        facts = run_facts(detector.facts(), source)
+        facts = run_facts(detector.facts(), source, revision_of(detector, model))
         named = name or _usual_name(facts.product)
         folder = folder if folder is not None else Path("runs") / named
         plan = RunPlan(

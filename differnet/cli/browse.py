@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from differnet.cli.db import USUAL_PLACE, PlaceOption
 from differnet.cli.terminal import terminal
 from differnet.cli.train import PlaceError
 from differnet.records import DiffernetError
 
+if TYPE_CHECKING:
+    from differnet.reporting import Run
+    from differnet.store import Store
+
 # Export's name of each format that --format knows.
 TABLES = {"csv": "csv", "parquet": "parquet", "json": "jsonl"}
-FORMATS = ("html", *TABLES)
+PAGES = ("html", "pdf")
+FORMATS = ("html", *TABLES, "pdf")
 
 FIRST_PORT = 8501
 PORTS_TRIED = 20
@@ -26,42 +33,111 @@ class PortError(DiffernetError):
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `differnet inspect --out` wrote.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="Folder that `differnet inspect --out` wrote, or a run's name in the record."
+        ),
+    ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="The .html file, or a folder. Default: the run."),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="The .html or .pdf file, or a folder. Default: the run's folder, else this one.",
+        ),
     ] = None,
     formats: Annotated[
         str,
-        typer.Option("--format", metavar="NAMES", help="Of html, csv, parquet, json; several with commas."),
+        typer.Option(
+            "--format", metavar="NAMES", help="Of html, csv, parquet, json, pdf; several with commas."
+        ),
     ] = "html",
+    place: PlaceOption = USUAL_PLACE,
 ) -> None:
-    """Write a run as one self-contained HTML page, or as tables. Prints the files."""
+    """Write a run as one self-contained HTML page, as PDF, or as tables. Prints the files."""
     names = _formats(formats)
-    from differnet.reporting import RunFolder, export_run, write_report
+    from differnet.reporting import export_run, write_reports
 
     shown = terminal()
-    opened = RunFolder.open(run)
+    opened, usual = _open_run(run, place)
     if opened.facts.finished_at is None:
         shown.warn(
             f"{run} was not finished; this shows the {len(opened.records):,} pictures inspected so far."
         )
-    place = out if out is not None else run
-    tables = [TABLES[name] for name in names if name in TABLES]
-    if tables and place.suffix:
-        raise PlaceError(
-            expected="a folder in --out for tables",
-            found=f"a file's name, {place.name}",
-            remedy="Give a folder; the files in it are named records.csv and so on.",
-        )
-    if "html" in names:
+    to = out if out is not None else usual
+    pages, tables = [n for n in names if n in PAGES], [TABLES[n] for n in names if n in TABLES]
+    _require_fitting(to, pages, tables)
+    if pages:
         with shown.steps() as steps:
             steps("writing the report", 0, 1)
-            written = write_report(opened, place)
+            written = write_reports(opened, to, pages)
             steps("writing the report", 1, 1)
-        shown.write(str(written))
-    for path in export_run(opened, place, tables) if tables else []:
+        for path in written:
+            shown.write(str(path))
+    for path in export_run(opened, to, tables) if tables else []:
         shown.write(str(path))
+
+
+def _open_run(name: str, place: str) -> tuple[Run, Path]:
+    """Open a run's folder or a run of the record, and say where its report goes by default."""
+    from differnet.reporting import RunFolder, StoredRun
+    from differnet.store import Store
+
+    folder = Path(name)
+    if (folder / "run.json").is_file():
+        return RunFolder.open(folder), folder
+    known = "://" in place or Path(place).is_file()
+    if not known:
+        raise PlaceError(
+            expected="a run's folder, or the name of a run in the record",
+            found=f"no run.json in {name}, and no record at {place}",
+            remedy="Give the folder that `differnet inspect --out` wrote, or the record: --db PLACE.",
+        )
+    store = Store.open(place)
+    try:
+        # Who names the folder of a run that the record keeps means that run.
+        found = store.run_in(folder) if folder.is_dir() else None
+        run_id = _named(store, name) if found is None else found.run_id
+        if run_id is None:
+            raise PlaceError(
+                expected="a run's folder, or the name of a run in the record",
+                found=f"no run.json in {name}, and no run of that name in {place}",
+                remedy="List the runs of the record: differnet db runs. Another record: --db PLACE.",
+            )
+        opened = StoredRun(store, run_id)
+    finally:
+        store.close()
+    usual = opened.path if opened.path is not None and opened.path.is_dir() else Path()
+    return opened, usual
+
+
+def _named(store: Store, name: str) -> str | None:
+    from differnet.store import StoreError
+
+    try:
+        return store.run(name).run_id
+    except (StoreError, UnicodeEncodeError):
+        # A name of bytes that are no text is the name of no run.
+        return None
+
+
+def _require_fitting(to: Path, pages: Sequence[str], tables: Sequence[str]) -> None:
+    """Refuse one file's name for several files, or for a page of another format."""
+    if not to.suffix or to.is_dir():
+        return
+    if tables or len(pages) > 1:
+        raise PlaceError(
+            expected="a folder in --out for tables, or for several formats",
+            found=f"a file's name, {to.name}",
+            remedy="Give a folder; the files in it are named report.html, records.csv and so on.",
+        )
+    if to.suffix.lower() in {f".{name}" for name in PAGES if name not in pages}:
+        raise PlaceError(
+            expected=f"a name that ends in .{pages[0]} in --out",
+            found=to.name,
+            remedy=f"Ask for that format: --format {to.suffix[1:].lower()}.",
+        )
 
 
 def _formats(words: str) -> list[str]:

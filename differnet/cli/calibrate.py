@@ -32,7 +32,9 @@ def calibrate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that `differnet train` wrote.")],
     good: Annotated[
         list[Path],
-        typer.Argument(metavar="GOOD...", help="Good parts that were not trained on, or folders of them."),
+        typer.Argument(
+            metavar="GOOD...", help="Good parts that were not trained on, folders of them, or manifests."
+        ),
     ],
     alpha_review: Annotated[
         float | None,
@@ -116,7 +118,7 @@ def further_parts(
 
     Args:
         shown: Where it says what was left out.
-        places: Files, which are all meant, and folders.
+        places: Pictures, which are all meant, and folders or manifests, of which good parts are.
         layout: How folders are laid out.
         trained_on: sha256 of the training parts.
 
@@ -127,15 +129,17 @@ def further_parts(
         PlaceError: A named picture was trained on, or nothing is left.
     """
     from differnet.features import sha256_of
+    from differnet.images.layouts.manifest import MANIFEST_SUFFIXES
 
     found: dict[str, Path] = {}
     named = known = copies = 0
     for place in places:
-        listed = _good_of(place, layout, trained_on) if place.is_dir() else [place]
+        several = place.is_dir() or place.suffix.lower() in MANIFEST_SUFFIXES
+        listed = _good_of(place, layout, trained_on) if several else [place]
         for path in listed:
             # What is not there is left to the reader, which says so.
             sha256 = sha256_of(path) if path.is_file() else str(path)
-            if not place.is_dir():
+            if not several:
                 named += 1
                 known += sha256 in trained_on
             copies += sha256 in found
@@ -164,7 +168,7 @@ def _good_of(folder: Path, layout: str, trained_on: Collection[str]) -> list[Pat
     try:
         dataset = read_layout(folder, layout)
     except LayoutError:
-        if layout != "auto":
+        if layout != "auto" or not folder.is_dir():
             raise
         return [path for path in list_pictures(folder) if sha256_of(path) not in trained_on]
     fresh = [part for part in dataset.good if sha256_of(part.path) not in trained_on]

@@ -143,8 +143,8 @@ def items(
         revision=revision,
         verdicts=_verdicts(verdict or []),
         label=label,
-        since=_time(since),
-        until=_time(until),
+        since=moment(since),
+        until=moment(until),
         part_id=part,
     )
     with open_record(place, known=True) as store:
@@ -193,7 +193,7 @@ def flips(
             expected="0 <= T1 <= T2", found=f"T1 {review:g}, T2 {defect:g}", remedy="Exchange them."
         )
     shown = terminal()
-    asked = Asked(run_id=run, product=product, revision=revision, since=_time(since), until=_time(until))
+    asked = Asked(run_id=run, product=product, revision=revision, since=moment(since), until=moment(until))
     with open_record(place, known=True) as store:
         found = store.flips(asked, review, defect, limit)
     if as_json:
@@ -280,15 +280,13 @@ def keep_run(store: Store, run: RunFolder, told: Callable[[int, int], None] | No
         How many pictures were new.
 
     Raises:
+        RunFactsError: The run does not say which model and thresholds judged it.
         StoreError: The record knows another run of that name, or the engine refused.
     """
-    from differnet.reporting.keeping import entries_of
+    from differnet.reporting.keeping import make_known
 
     facts = run.facts
-    model, calibration, entry = entries_of(facts, run.path)
-    store.add_model(model)
-    store.add_calibration(calibration)
-    store.begin_run(entry)
+    store.begin_run(make_known(store, facts, run.path))
     added = 0
     for start in range(0, len(run.records), BATCH):
         some = run.records[start : start + BATCH]
@@ -296,7 +294,7 @@ def keep_run(store: Store, run: RunFolder, told: Callable[[int, int], None] | No
         if told is not None:
             told(start + len(some), len(run.records))
     if facts.finished_at is not None:
-        store.finish_run(facts.run_id)
+        store.finish_run(facts.run_id, facts.finished_at, {"heat_scale": facts.heat_scale})
     store.note(
         "differnet db add", "add run", facts.run_id, {"added": added, "folder": str(run.path.resolve())}
     )
@@ -340,21 +338,25 @@ def _verdicts(names: Sequence[str]) -> tuple[Verdict, ...]:
     return tuple(known[name.lower()] for name in names)
 
 
-def _time(words: str | None) -> str | None:
-    """Return a moment as records write it, so that it compares as text."""
+def moment(words: str | None) -> str | None:
+    """Return a moment as records write it, so that it compares as text.
+
+    Raises:
+        PlaceError: It is no time.
+    """
     from datetime import UTC, datetime
 
     if words is None:
         return None
     try:
-        moment = datetime.fromisoformat(words)
+        given = datetime.fromisoformat(words)
     except ValueError as error:
         raise PlaceError(
             expected="a time such as 2026-11-23 or 2026-11-23T14:30",
             found=words,
             remedy="Times are UTC unless they say otherwise: 2026-11-23T14:30+01:00.",
         ) from error
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    aware = given if given.tzinfo is not None else given.replace(tzinfo=UTC)
     return aware.astimezone(UTC).isoformat(timespec="milliseconds")
 
 

@@ -121,10 +121,12 @@ def _read_stamp(path: Path) -> str | None:
 
 def make_run(shown: Terminal, detector: Detector, product: Path, runs: Path) -> RunFolder:
     """Inspect the test parts and the wrong inputs; take up a run of the same model where it stopped."""
+    from differnet.detection import revision_of
     from differnet.reporting import RunFolder
 
     wanted = pictures_to_inspect(product)
-    facts = run_facts(detector.facts(), f"{product}: test and {WRONG_INPUTS}")
+    revision = revision_of(detector, runs.parent / "model")
+    facts = run_facts(detector.facts(), f"{product}: test and {WRONG_INPUTS}", revision)
     run, begun = None, False
     for number in range(1, 1000):
         place = runs / ("sample" if number == 1 else f"sample-{number}")

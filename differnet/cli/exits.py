@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
 
 
 EXIT_CODES_HELP = (
-    "Exit codes: 0 done, 1 error, 2 wrong usage, 3 the --fail-on condition or drift, "
+    "Exit codes: 0 done, 1 error, 2 wrong usage, 3 the --fail-on condition, drift or a refused promotion, "
     "4 finished but some files could not be used, 5 a model failed its self-test, 75 busy: try again, "
     "130 interrupted: what is kept can be resumed."
 )
@@ -38,8 +38,14 @@ class VerificationError(DiffernetError):
         super().__init__(expected=cause.expected, found=cause.found, remedy=cause.remedy)
 
 
+class RefusedError(DiffernetError):
+    """What was asked for could be done, but what was measured speaks against it."""
+
+
 def exit_code_of(error: DiffernetError) -> ExitCode:
     """Choose the exit code for an error."""
+    if isinstance(error, RefusedError):
+        return ExitCode.FAIL_ON
     if isinstance(error, VerificationError):
         return ExitCode.VERIFICATION
     return ExitCode.TRY_AGAIN if error.passing else ExitCode.ERROR

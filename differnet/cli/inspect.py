@@ -19,6 +19,7 @@ from differnet.cli.train import DeviceOption, load_model, require_unused
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from differnet.calibration import Revision
     from differnet.detection import Detector
     from differnet.images.layouts import Dataset
     from differnet.images.reading import ReadingRule
@@ -97,7 +98,10 @@ def inspect(
         records = list(_printed(shown, each_inspected(shown, detector, wanted)))
     else:
         source = ", ".join(str(path) for path in pictures[:3]) + (" ..." if len(pictures) > 3 else "")
-        records = list(write_run(shown, detector, wanted, out, source).records)
+        from differnet.detection import revision_of
+
+        facts = run_facts(detector.facts(), source, revision_of(detector, model))
+        records = list(write_run(shown, detector, wanted, out, facts).records)
     show_verdicts(shown, records)
     if out is not None:
         if as_json:
@@ -224,7 +228,7 @@ def _printed(
 
 
 def write_run(
-    shown: Terminal, detector: Detector, wanted: Sequence[Wanted], folder: Path, source: str
+    shown: Terminal, detector: Detector, wanted: Sequence[Wanted], folder: Path, facts: RunFacts
 ) -> RunFolder:
     """Inspect pictures into a run's folder.
 
@@ -233,30 +237,31 @@ def write_run(
         detector: A model.
         wanted: What to inspect.
         folder: New or empty.
-        source: Where the pictures came from, for a person.
+        facts: What is known of the run before its first picture, see `run_facts`.
 
     Returns:
         The run, finished.
     """
     from differnet.reporting import RunFolder
 
-    with RunFolder.create(folder, run_facts(detector.facts(), source)) as run:
+    with RunFolder.create(folder, facts) as run:
         for inspection, pixels in each_inspected(shown, detector, wanted):
             run.append(inspection, pixels)
     return run
 
 
-def run_facts(facts: dict[str, Any], source: str) -> RunFacts:
+def run_facts(facts: dict[str, Any], source: str, revision: Revision | None = None) -> RunFacts:
     """Put a detector's facts into a run's.
 
     Args:
         facts: `Detector.facts`.
         source: Where the pictures came from, for a person.
+        revision: Whose thresholds are in force, see `differnet.detection.revision_of`.
 
     Returns:
         What is known of the run before its first picture.
     """
-    from differnet.reporting import CalibrationFacts, RunFacts
+    from differnet.reporting import CalibrationFacts, RunFacts, ThresholdsSet
 
     return RunFacts(
         product=facts["product"],
@@ -267,6 +272,9 @@ def run_facts(facts: dict[str, Any], source: str) -> RunFacts:
         t_review=facts["t_review"],
         t_defect=facts["t_defect"],
         threshold_revision=facts["threshold_revision"],
+        thresholds_set=None
+        if revision is None
+        else ThresholdsSet(**{name: getattr(revision, name) for name in ThresholdsSet.__annotations__}),
         versions={name: str(version) for name, version in facts["versions"].items()},
         details=_details(facts),
         seed=facts["seed"],

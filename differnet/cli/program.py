@@ -23,6 +23,9 @@ from differnet.cli import (
     evaluate,
     flows,
     inspect,
+    promote,
+    retrain,
+    review,
     threshold,
     train,
 )
@@ -133,4 +136,7 @@ app.command("report")(browse.report)
 app.command("dashboard")(browse.dashboard)
 app.add_typer(batch.app, name="batch")
 app.add_typer(db.app, name="db")
+app.add_typer(review.app, name="review")
+app.command("retrain")(retrain.retrain)
+app.command("promote")(promote.promote)
 app.command("doctor")(doctor.doctor)

@@ -305,7 +305,7 @@ def rollback(
             found=f"revision {number} for model {earlier.model_id}, calibration {earlier.calibration_id}",
             remedy="Thresholds of another calibration mean something else here: use suggest or set.",
         )
-    revision = kept.rollback(number, author=author or _person(), reason=reason)
+    revision = kept.rollback(number, author=author or person(), reason=reason)
     if as_json:
         shown.write_json(asdict(revision))
     else:
@@ -406,19 +406,27 @@ def _keep(detector: Detector, model: Path, found: Suggestion, author: str, reaso
     facts = detector.facts()
     return revisions_of(model).append(
         found,
-        author=author or _person(),
+        author=author or person(),
         reason=reason,
         model_id=facts["model_id"],
         calibration_id=facts["calibration_id"],
     )
 
 
-def _person() -> str:
+def person(option: str = "--author") -> str:
+    """Return who is logged in.
+
+    Args:
+        option: That names somebody instead.
+
+    Raises:
+        BadParameter: Nobody is, by name.
+    """
     try:
         return getpass.getuser()
     except (OSError, KeyError):
         # A container's user often has no name.
-        raise typer.BadParameter("nobody is logged in by name: give --author") from None
+        raise typer.BadParameter(f"nobody is logged in by name: give {option}") from None
 
 
 def _no_model(model: Path) -> PlaceError:

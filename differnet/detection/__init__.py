@@ -7,7 +7,7 @@ from differnet.detection.family import Family
 from differnet.detection.founding import DifferNet, DifferNetSettings
 from differnet.detection.gaussian import PooledGaussian
 from differnet.detection.method import Judgement, Method, MethodError, MethodSettings
-from differnet.detection.revising import InForce, adopt_current, belongs, revisions_of
+from differnet.detection.revising import InForce, adopt_current, belongs, in_force, revision_of, revisions_of
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.statistics import PatchScale, patch_vectors, pooled_statistics
 
@@ -31,7 +31,9 @@ __all__ = [
     "PooledGaussian",
     "adopt_current",
     "belongs",
+    "in_force",
     "patch_vectors",
     "pooled_statistics",
+    "revision_of",
     "revisions_of",
 ]

@@ -2,7 +2,7 @@
 
 ``manifest.json`` (strict) names every other file with its sha256 and carries one of itself; tensors lie
 in safetensors. The folder is written beside its target and renamed into place. Loading checks names,
-hashes, shapes, types and finiteness, rebuilds the densities from a closed list of shapes, and then
+shapes, types, hashes and finiteness, rebuilds the densities from a closed list of shapes, and then
 inspects golden pictures: a model that does not reproduce their figures is refused.
 
 The hashes tell of accidents, not of forgery: whoever rewrites a bundle with all its hashes gets a
@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -41,7 +42,14 @@ from differnet.detection.judging import CALIBRATION_ARRAYS, QUALITY_FIGURES, Cal
 from differnet.detection.settings import DetectorSettings
 from differnet.detection.statistics import PatchScale
 from differnet.durable import whole_folder
-from differnet.features import Backbone, Preprocessing, Weights, choose_device, sha256_of
+from differnet.features import (
+    Backbone,
+    Preprocessing,
+    Weights,
+    choose_device,
+    network_tensors,
+    sha256_of,
+)
 from differnet.flows import Flow, UnhealthyFlow, audit
 from differnet.images.reading import ReadingRule
 from differnet.records import DiffernetError
@@ -61,6 +69,19 @@ _DIGEST = 32
 # float32 sums in another order, on another processor, move an energy by about 1e-5 of its size, and its
 # logarithm by as much.
 _GOLDEN_TOLERANCE = 1e-4
+# As safetensors spells the types that a network or a density may have.
+_DTYPES = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 # What rebuilding and running a model raises where its tensors do not belong together.
 _UNFIT = (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
@@ -153,6 +174,14 @@ class _Provenance(_Strict):
     versions: dict[str, str]
 
 
+class _Entry(_Strict):
+    """What the header of a safetensors file says of a tensor."""
+
+    dtype: str
+    shape: list[int] = Field(max_length=8)
+    data_offsets: list[int] = Field(min_length=2, max_length=2)
+
+
 class _Manifest(_Strict):
     schema_version: Literal[7]
     model_id: str
@@ -212,15 +241,9 @@ def load_bundle(folder: Path, device: str = "auto") -> Detector:
     """
     choose_device(device)
     manifest = _read_manifest(folder)
-    for name in _FILES:
-        path = folder / name
-        if path.is_symlink() or not path.is_file():
-            raise _wrong(f"{name} in the bundle", "no such plain file")
-        found = sha256_of(path)
-        if found != manifest.files.get(name):
-            raise _wrong(f"{name} with sha256 {manifest.files.get(name)}", f"sha256 {found}")
     try:
-        detector = _rebuild(manifest, folder, device)
+        ensemble = _check_files(manifest, folder)
+        detector = _rebuild(manifest, folder, device, ensemble)
         if detector.model_id != manifest.model_id:
             raise _wrong(f"model {manifest.model_id}", f"model {detector.model_id}")
         _self_test(detector, manifest.golden)
@@ -349,7 +372,33 @@ def _read_manifest(folder: Path) -> _Manifest:
     return manifest
 
 
-def _rebuild(manifest: _Manifest, folder: Path, device: str) -> Detector:
+def _check_files(manifest: _Manifest, folder: Path) -> Ensemble:
+    """Check what each file declares, and only then its hash: no more is read than the manifest accounts for.
+
+    Returns:
+        The densities, whose tensors are placeholders.
+    """
+    for name in _FILES:
+        path = folder / name
+        if path.is_symlink() or not path.is_file():
+            raise _wrong(f"{name} in the bundle", "no such plain file")
+    network, densities, calibration = (_declared(folder / name) for name in _FILES)
+    own = network_tensors(manifest.provenance.backbone.name)
+    _same_tensors("the backbone", network, {name: _Declared.of(tensor) for name, tensor in own.items()})
+    ensemble = _empty_ensemble(manifest, densities)
+    own = {f"{name}.{k}": v for name, density in ensemble.judging for k, v in density.state_dict().items()}
+    _same_tensors("the densities", densities, {name: _Declared.of(tensor) for name, tensor in own.items()})
+    _same_tensors(
+        "the calibration", calibration, _calibration_tensors(manifest, ensemble.kind_features, calibration)
+    )
+    for name in _FILES:
+        found = sha256_of(folder / name)
+        if found != manifest.files[name]:
+            raise _wrong(f"{name} with sha256 {manifest.files[name]}", f"sha256 {found}")
+    return ensemble
+
+
+def _rebuild(manifest: _Manifest, folder: Path, device: str, ensemble: Ensemble) -> Detector:
     given = manifest.preprocessing
     mean, std = ((a, b, c) for a, b, c in (given.mean, given.std))
     preprocessing = tuple(Preprocessing(size, mean, std) for size in given.sizes)
@@ -375,23 +424,22 @@ def _rebuild(manifest: _Manifest, folder: Path, device: str) -> Detector:
         network.name,
         Weights(state, origin, network.sha256, network.licence, mean, std),
     )
-    _same_tensors("the backbone", state, backbone.network.state_dict())
     detector.backbone_ = backbone.to(detector._device)
     detector.preprocessing_ = preprocessing
     if settings.sizes != tuple(given.sizes):
         raise _wrong(f"input sizes {settings.sizes}", f"{given.sizes}")
-    detector.ensemble_ = _rebuild_ensemble(manifest, _read_tensors(folder / _FILES[1]))
+    _fill(ensemble, _read_tensors(folder / _FILES[1]))
+    detector.ensemble_ = ensemble
     detector.provenance_ = manifest.provenance.model_dump()
-    kinds = detector.ensemble_.kind_features
     tensors = _read_tensors(folder / _FILES[2])
-    detector._trained_on = _rebuild_hashes(manifest, tensors)
-    calibration = _rebuild_calibration(manifest, kinds, tensors)
+    detector._trained_on = _rebuild_hashes(manifest, tensors.pop("trained_on"))
+    calibration = _rebuild_calibration(manifest, tensors)
     detector.ignored_ = calibration.ignored
     detector._adopt(calibration)
     return detector
 
 
-def _rebuild_ensemble(manifest: _Manifest, tensors: Mapping[str, Tensor]) -> Ensemble:
+def _empty_ensemble(manifest: _Manifest, declared: Mapping[str, _Declared]) -> Ensemble:
     complete, zooms = manifest.complete, len(manifest.settings.zooms)
     if len(complete.patches) != len(manifest.scales):
         raise _wrong(f"{len(manifest.scales)} local densities", f"{len(complete.patches)}")
@@ -403,24 +451,20 @@ def _rebuild_ensemble(manifest: _Manifest, tensors: Mapping[str, Tensor]) -> Ens
     shapes |= {f"complete.whole{j}": whole for j, whole in enumerate(complete.wholes)}
     shapes |= {f"complete.patches{j}": patches for j, patches in enumerate(complete.patches)}
     for name, shape in shapes.items():
-        held = sum(t.numel() for k, t in tensors.items() if k.startswith(f"{name}."))
+        held = sum(math.prod(d.shape) for k, d in declared.items() if k.startswith(f"{name}."))
         if held < _least_numbers(_flow_shape(shape)):
             raise _wrong(f"the tensors of {name}", f"{held} numbers, too few for its shape")
     members = tuple(Member(tuple(_empty_whole(w) for w in wholes), ()) for wholes in manifest.members)
     local = tuple(PatchDensity(rebuild_flow(s), s) for s in map(_flow_shape, complete.patches))
-    ensemble = Ensemble(members, Member(tuple(_empty_whole(w) for w in complete.wholes), local))
-    used: set[str] = set()
+    return Ensemble(members, Member(tuple(_empty_whole(w) for w in complete.wholes), local))
+
+
+def _fill(ensemble: Ensemble, tensors: Mapping[str, Tensor]) -> None:
     for name, density in ensemble.judging:
         prefix = f"{name}."
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        own = density.state_dict()
-        _same_tensors(name, state, own)
         density.load_state_dict(state, strict=True)
         density.eval()
-        used |= {prefix + k for k in own}
-    if used != set(tensors):
-        raise _wrong("the densities' tensors alone", f"also {min(set(tensors) - used)}")
-    return ensemble
 
 
 def _flow_shape(shape: _Shape) -> FlowShape:
@@ -438,15 +482,12 @@ def _least_numbers(shape: FlowShape) -> int:
     return whitening + shape.couplings * shape.hidden * (shape.hidden + shape.leading + shape.context)
 
 
-def _same_tensors(what: str, found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+def _same_tensors(what: str, found: Mapping[str, _Declared], own: Mapping[str, _Declared]) -> None:
     if set(found) != set(own):
         raise _wrong(f"the tensors of {what} alone", f"others: {min(set(found) ^ set(own))}")
     for name, tensor in own.items():
-        if found[name].shape != tensor.shape or found[name].dtype != tensor.dtype:
-            raise _wrong(
-                f"{what}.{name} of shape {tuple(tensor.shape)}, {tensor.dtype}",
-                f"shape {tuple(found[name].shape)}, {found[name].dtype}",
-            )
+        if found[name] != tensor:
+            raise _wrong(f"{what}, {name} of {tensor}", f"{found[name]}")
 
 
 def _hashes_as_tensor(hashes: Sequence[str]) -> Tensor:
@@ -463,26 +504,20 @@ def _hashes_as_tensor(hashes: Sequence[str]) -> Tensor:
     return torch.from_numpy(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, _DIGEST).copy())
 
 
-def _rebuild_hashes(manifest: _Manifest, tensors: dict[str, Tensor]) -> tuple[str, ...]:
+def _rebuild_hashes(manifest: _Manifest, found: Tensor) -> tuple[str, ...]:
     """Return which parts were trained on: those of the manifest's fingerprint, or the bundle is refused."""
-    found = tensors.pop("trained_on", None)
-    shape = (manifest.provenance.training_parts, _DIGEST)
-    if found is None or found.dtype != torch.uint8 or tuple(found.shape) != shape:
-        told = "none" if found is None else f"{tuple(found.shape)}, {found.dtype}"
-        raise _wrong(f"trained_on of shape {shape}, {torch.uint8}", told)
     hashes = tuple(row.tobytes().hex() for row in found.numpy())
     if fingerprint(hashes) != manifest.provenance.training_fingerprint:
         raise _wrong("the training parts of the manifest's fingerprint", "others")
     return hashes
 
 
-def _rebuild_calibration(manifest: _Manifest, kinds: int, tensors: dict[str, Tensor]) -> Calibration:
-    # A detector that ignores nothing has no mask.
-    ignored = _rebuild_mask(manifest, tensors.pop("ignored")) if "ignored" in tensors else None
-    if set(tensors) != set(CALIBRATION_ARRAYS):
-        raise _wrong(f"the arrays {', '.join(CALIBRATION_ARRAYS)}", ", ".join(sorted(tensors)))
-    arrays = {name: tensors[name].double().numpy() for name in CALIBRATION_ARRAYS}
-    parts, scales, zooms = len(arrays["whole"]), len(manifest.scales), len(manifest.settings.zooms)
+def _calibration_tensors(
+    manifest: _Manifest, kinds: int, declared: Mapping[str, _Declared]
+) -> dict[str, _Declared]:
+    """Return what a calibration of as many parts as ``declared`` has consists of."""
+    scales, zooms = len(manifest.scales), len(manifest.settings.zooms)
+    parts = declared["whole"].shape[0] if "whole" in declared and declared["whole"].shape else 0
     shapes: dict[str, tuple[int, ...]] = {
         "whole": (parts, zooms),
         "kinds": (parts, kinds),
@@ -496,9 +531,19 @@ def _rebuild_calibration(manifest: _Manifest, kinds: int, tensors: dict[str, Ten
         "heat": (scales + zooms, HEAT_NUMBERS),
         "quality": (parts, len(QUALITY_FIGURES)),
     }
-    for name, shape in shapes.items():
-        if arrays[name].shape != shape or tensors[name].dtype != torch.float64:
-            raise _wrong(f"{name} of shape {shape}, float64", f"{arrays[name].shape}, {tensors[name].dtype}")
+    tensors = {name: _Declared(_DTYPES[torch.float64], shapes[name]) for name in CALIBRATION_ARRAYS}
+    tensors["trained_on"] = _Declared(_DTYPES[torch.uint8], (manifest.provenance.training_parts, _DIGEST))
+    # A detector that ignores nothing has no mask.
+    if "ignored" in declared:
+        side = max(manifest.preprocessing.sizes) // CELL
+        tensors["ignored"] = _Declared(_DTYPES[torch.bool], (side, side))
+    return tensors
+
+
+def _rebuild_calibration(manifest: _Manifest, tensors: dict[str, Tensor]) -> Calibration:
+    ignored = IgnoreMask(tensors.pop("ignored").numpy()) if "ignored" in tensors else None
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    parts = len(arrays["whole"])
     for row in arrays["heat"]:
         HeatScale.from_row(row)
     if not (arrays["kernels"][:, 0] > 0).all() or not (arrays["kernels"][:, 1] >= 0).all():
@@ -514,13 +559,6 @@ def _rebuild_calibration(manifest: _Manifest, kinds: int, tensors: dict[str, Ten
         ignored=ignored,
         real_parts=facts.real_parts,
     )
-
-
-def _rebuild_mask(manifest: _Manifest, cells: Tensor) -> IgnoreMask:
-    side = max(manifest.preprocessing.sizes) // CELL
-    if cells.dtype != torch.bool or cells.shape != (side, side):
-        raise _wrong(f"a mask of shape {(side, side)}, {torch.bool}", f"{tuple(cells.shape)}, {cells.dtype}")
-    return IgnoreMask(cells.numpy())
 
 
 def _self_test(detector: Detector, golden: _Golden) -> None:
@@ -569,16 +607,48 @@ def _plain(module: nn.Module) -> dict[str, Tensor]:
     return {k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file after checking what its own reader does not: the header's names, and values."""
+class _Declared(NamedTuple):
+    """What a safetensors file declares of a tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Self:
+        return cls(_DTYPES[tensor.dtype], tuple(tensor.shape))
+
+    def __str__(self) -> str:
+        return f"shape {self.shape}, {self.dtype}"
+
+
+def _declared(path: Path) -> dict[str, _Declared]:
+    """Read what a safetensors file declares, without its numbers, and check what its own reader does not.
+
+    That reader accepts a name twice. Here the tensors have to fill the file too, so that a vast one is
+    refused before it is hashed.
+    """
+    size = path.stat().st_size
     with path.open("rb") as stream:
         head = stream.read(8)
-        size = struct.unpack("<Q", head)[0] if len(head) == 8 else _LARGEST_HEADER + 1
-        if size > _LARGEST_HEADER:
-            raise _wrong(f"a header of at most {_LARGEST_HEADER} bytes in {path.name}", f"{size}")
-        header = stream.read(size)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else _LARGEST_HEADER + 1
+        if length > _LARGEST_HEADER:
+            raise _wrong(f"a header of at most {_LARGEST_HEADER} bytes in {path.name}", f"{length}")
+        header = stream.read(length)
     try:
-        json.loads(header, object_pairs_hook=_unique, parse_constant=_no_constant)
+        fields = json.loads(header, object_pairs_hook=_unique, parse_constant=_no_constant)
+        fields.pop("__metadata__", None)
+        entries = {name: _Entry.model_validate(entry, strict=True) for name, entry in fields.items()}
+    except (AttributeError, RecursionError, ValueError) as error:
+        raise _wrong(f"a sound safetensors file {path.name}", _first_line(error)) from error
+    ends = 8 + length + max((entry.data_offsets[1] for entry in entries.values()), default=0)
+    if ends != size:
+        raise _wrong(f"{path.name} of {ends} bytes, as its header says", f"{size}")
+    return {name: _Declared(entry.dtype, tuple(entry.shape)) for name, entry in entries.items()}
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a file whose header was checked; none may hold what is not finite."""
+    try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, *_UNFIT) as error:

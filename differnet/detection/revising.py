@@ -21,7 +21,7 @@ class InForce:
 
     Attributes:
         revision: That was put in force; ``None`` where the calibration's own thresholds are.
-        ignored: The current revision where it is for another model or calibration.
+        ignored: The last revision where it is for another model or calibration, and none is in force.
     """
 
     revision: Revision | None = None
@@ -41,6 +41,41 @@ def belongs(revision: Revision, detector: Detector) -> bool:
     return (revision.model_id, revision.calibration_id) == (facts["model_id"], facts["calibration_id"])
 
 
+def revision_of(detector: Detector, folder: Path) -> Revision | None:
+    """Return the revision whose thresholds a detector judges by.
+
+    Args:
+        detector: Loaded from ``folder``.
+        folder: Of the model.
+
+    Returns:
+        The revision; ``None`` where the calibration's own thresholds are in force.
+
+    Raises:
+        RevisionError: The file of revisions is damaged.
+    """
+    number = detector.threshold_revision
+    known = revisions_of(folder).history() if number else ()
+    return next((each for each in known if each.number == number and belongs(each, detector)), None)
+
+
+def in_force(detector: Detector, folder: Path) -> InForce:
+    """Find the revision that is in force for a model in ``folder``, and change nothing.
+
+    The file is of a place: models that stood there before, and after, have theirs in it too. The last one of
+    this very model counts; where it is for another calibration, none is in force.
+
+    Raises:
+        RevisionError: The file of revisions is damaged.
+    """
+    kept = revisions_of(folder).history()
+    if not kept:
+        return InForce()
+    own = [revision for revision in kept if revision.model_id == detector.model_id]
+    last = own[-1] if own else kept[-1]
+    return InForce(last) if belongs(last, detector) else InForce(ignored=last)
+
+
 def adopt_current(detector: Detector, folder: Path) -> InForce:
     """Put the current revision of a model in force.
 
@@ -55,10 +90,8 @@ def adopt_current(detector: Detector, folder: Path) -> InForce:
     Raises:
         RevisionError: The file of revisions is damaged.
     """
-    current = revisions_of(folder).current()
-    if current is None:
-        return InForce()
-    if not belongs(current, detector):
-        return InForce(ignored=current)
-    detector.adopt_thresholds(current.review, current.defect, current.number)
-    return InForce(current)
+    found = in_force(detector, folder)
+    if found.revision is not None:
+        revision = found.revision
+        detector.adopt_thresholds(revision.review, revision.defect, revision.number)
+    return found

@@ -7,6 +7,7 @@ from differnet.features.backbone import (
     BackboneError,
     Preprocessing,
     choose_device,
+    network_tensors,
     prepare_batch,
 )
 from differnet.features.tiling import tiled_maps
@@ -22,6 +23,7 @@ __all__ = [
     "WeightsError",
     "choose_device",
     "find_weights",
+    "network_tensors",
     "packaged_file",
     "prepare_batch",
     "sha256_of",

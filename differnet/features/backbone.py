@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import cv2
@@ -102,27 +103,9 @@ class Backbone(nn.Module):
     def __init__(self, name: str, weights: Weights) -> None:
         super().__init__()
         self.name = name
-        if not is_network(name):
-            # Otherwise timm would ask its hub for names such as "hf-hub:somebody/network".
-            raise BackboneError(
-                expected="the name of a timm network", found=f"{name!r}", remedy="See timm.list_models()."
-            )
-        # On the meta device a network has shapes but takes no memory.
-        with torch.device("meta"):
-            probe = _features_of(name)
-            whole = timm.create_model(name, pretrained=False)
-        reductions = [int(r) for r in probe.feature_info.reduction()]
-        indices = [max(i for i, r in enumerate(reductions) if r == s) for s in STRIDES if s in reductions]
-        if not indices:
-            raise BackboneError(
-                expected=f"feature maps at strides {STRIDES}",
-                found=f"strides {reductions} in {name}",
-                remedy="Choose a convolutional or hierarchical network.",
-            )
-        with torch.device("meta"):
-            shapes = _features_of(name, out_indices=indices)
-        chosen = self._choose(weights, shapes.state_dict(), [*whole.state_dict(), *probe.state_dict()])
-        self.network = _features_of(name, out_indices=indices)
+        plan = _plan(name)
+        chosen = self._choose(weights, plan.tensors, (*_names_of_whole(name), *plan.probed))
+        self.network = _features_of(name, out_indices=list(plan.indices))
         self.network.load_state_dict(chosen, strict=True)
         self.channels = tuple(int(c) for c in self.network.feature_info.channels())
         self.strides = tuple(int(r) for r in self.network.feature_info.reduction())
@@ -199,6 +182,60 @@ class Backbone(nn.Module):
             found=found,
             remedy="Choose the image size that the network is made for, or a convolutional network.",
         )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a network of maps will be.
+
+    Attributes:
+        indices: Of the maps at the strides that are needed.
+        tensors: Of the network as far as these maps, without memory for numbers.
+        probed: Names of the tensors of all maps.
+    """
+
+    indices: tuple[int, ...]
+    tensors: dict[str, Tensor]
+    probed: tuple[str, ...]
+
+
+def network_tensors(name: str) -> Mapping[str, Tensor]:
+    """Return the tensors that a backbone of this name has: shapes and types, without memory for numbers.
+
+    Raises:
+        BackboneError: timm has no such network, or it has no map at the strides that are needed.
+    """
+    return _plan(name).tensors
+
+
+# Some 20 ms to a second a network, the same every time.
+@lru_cache(maxsize=8)
+def _plan(name: str) -> _Plan:
+    if not is_network(name):
+        # Otherwise timm would ask its hub for names such as "hf-hub:somebody/network".
+        raise BackboneError(
+            expected="the name of a timm network", found=f"{name!r}", remedy="See timm.list_models()."
+        )
+    # On the meta device a network has shapes but takes no memory.
+    with torch.device("meta"):
+        probe = _features_of(name)
+    reductions = [int(r) for r in probe.feature_info.reduction()]
+    indices = [max(i for i, r in enumerate(reductions) if r == s) for s in STRIDES if s in reductions]
+    if not indices:
+        raise BackboneError(
+            expected=f"feature maps at strides {STRIDES}",
+            found=f"strides {reductions} in {name}",
+            remedy="Choose a convolutional or hierarchical network.",
+        )
+    with torch.device("meta"):
+        shapes = _features_of(name, out_indices=indices)
+    return _Plan(tuple(indices), shapes.state_dict(), tuple(probe.state_dict()))
+
+
+@lru_cache(maxsize=8)
+def _names_of_whole(name: str) -> tuple[str, ...]:
+    with torch.device("meta"):
+        return tuple(timm.create_model(name, pretrained=False).state_dict())
 
 
 def _features_of(name: str, **settings: Any) -> Any:

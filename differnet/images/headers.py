@@ -127,7 +127,8 @@ class Header:
         orientation_at: Offset and length of the orientation's bytes in a TIFF file.
         captured_at: ISO 8601, or ``None``.
         starts_at: Offset of the pixels (BMP, PNM) or of the compressed stream (JPEG).
-        extents: Offset and length of every strip or tile (TIFF).
+        extents: Offset and length of every strip or tile (TIFF), or of every piece of the compressed stream
+            (PNG, from :func:`check_complete` on).
         big_endian: Byte order (TIFF).
     """
 
@@ -279,8 +280,9 @@ def _apply_png_chunk(header: Header, name: bytes, content: bytes) -> Header:
 
 
 def _complete_png(header: Header, blob: bytes) -> Header:
-    """Walk every chunk, check its CRC, and reach IEND."""
-    offset, end, view, seen_pixels = 8, len(blob), memoryview(blob), False
+    """Walk every chunk, check its CRC, note where the pixels are, and reach IEND."""
+    offset, end, view = 8, len(blob), memoryview(blob)
+    pieces: list[tuple[int, int]] = []
     for _ in range(_MAX_CHUNKS):
         if offset + 12 > end:
             raise truncated("a PNG without its IEND chunk")
@@ -291,12 +293,51 @@ def _complete_png(header: Header, blob: bytes) -> Header:
         if zlib.crc32(view[offset + 4 : offset + 8 + length]) != stored:
             raise unreadable(f"a PNG whose {name.decode('latin-1')} chunk fails its checksum")
         if name == b"IEND":
-            return header
-        seen_pixels = seen_pixels or name == b"IDAT"
-        if name == b"eXIf" and seen_pixels:
+            return replace(header, extents=tuple(pieces))
+        if name == b"IDAT":
+            pieces.append((offset + 8, length))
+        if name == b"eXIf" and pieces:
             header = _with_exif(header, blob[offset + 8 : offset + 8 + length])
         offset += 12 + length
     raise unreadable(f"a PNG of more than {_MAX_CHUNKS:,} chunks")
+
+
+# Where the seven passes of an interlaced PNG begin, and how far apart their pixels are: x, y, dx, dy.
+_PNG_PASSES = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+_READ_AT_ONCE, _INFLATED_AT_ONCE = 2**16, 2**20
+
+
+def check_png_rows(header: Header, blob: bytes) -> None:
+    """Inflate a PNG's pixels and throw them away, to know whether all rows are there.
+
+    Chunks, checksums and the compressed stream may all be whole, and the picture half.
+
+    Args:
+        header: From :func:`check_complete` on the same bytes.
+        blob: The whole file.
+
+    Raises:
+        ImageError: There are fewer rows than the header says.
+    """
+    interlaced = blob[28] == 1
+    passes = _PNG_PASSES if interlaced else ((0, 0, 1, 1),)
+    needed = 0
+    for x, y, across, down in passes:
+        columns, rows = -(-(header.width - x) // across), -(-(header.height - y) // down)
+        # Each row begins with the number of its filter; a pass without columns has no rows.
+        needed += rows * (1 + (columns * header.channels * header.bits + 7) // 8) if columns > 0 < rows else 0
+    stream, found = zlib.decompressobj(), 0
+    for offset, length in header.extents:
+        for begin in range(offset, offset + length, _READ_AT_ONCE):
+            left = blob[begin : min(begin + _READ_AT_ONCE, offset + length)]
+            while left and found < needed and not stream.eof:
+                found += len(stream.decompress(left, _INFLATED_AT_ONCE))
+                left = stream.unconsumed_tail
+    if found < needed:
+        raise truncated(f"a PNG of {found:,} bytes of pixels that needs {needed:,}")
 
 
 # JPEG: ITU-T T.81, annex B.

@@ -1,10 +1,11 @@
 """A run on disk, and what a person gets to see of it: tables, charts and one HTML report."""
 
 from differnet.reporting.artefacts import Artefacts, RunError
-from differnet.reporting.report import write_report
-from differnet.reporting.run import CalibrationFacts, Run, RunFacts
+from differnet.reporting.report import write_report, write_reports
+from differnet.reporting.run import CalibrationFacts, Run, RunFacts, ThresholdsSet
 from differnet.reporting.run_folder import RunFolder, list_runs
 from differnet.reporting.serving import dashboard_command
+from differnet.reporting.stored_run import StoredRun
 from differnet.reporting.tables import export_run, records_table
 
 __all__ = [
@@ -14,9 +15,12 @@ __all__ = [
     "RunError",
     "RunFacts",
     "RunFolder",
+    "StoredRun",
+    "ThresholdsSet",
     "dashboard_command",
     "export_run",
     "list_runs",
     "records_table",
     "write_report",
+    "write_reports",
 ]

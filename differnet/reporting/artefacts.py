@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from differnet.durable import remove_drafts, write_file, write_files
+from differnet.images.reading import ImageError, ReadingRule, read_image
 from differnet.records import DiffernetError, Record, Region, Verdict
 from differnet.strict_json import RecordFormatError
 
@@ -46,6 +48,9 @@ DRAFT_SECONDS = 60.0
 """Age from which a draft has nobody who writes it: a batch of files takes a second or two."""
 
 Kind = TypeVar("Kind", np.uint8, np.float32)
+
+# Four times what this module writes itself.
+_PREVIEW_RULE = ReadingRule(max_pixels=4 * PREVIEW_SIDE**2, max_file_bytes=16 * 2**20)
 
 FOLDERS = ("heat_maps", "pictures", "closeups")
 
@@ -155,18 +160,24 @@ class Artefacts:
 
     def _picture(self, relative: str) -> NDArray[np.uint8] | None:
         path = self._inside(relative)
-        if path is None or not path.is_file():
+        if path is None:
             return None
-        buffer = np.frombuffer(path.read_bytes(), np.uint8)
-        pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
-        return None if pixels is None else np.asarray(pixels[..., ::-1], dtype=np.uint8)
+        try:
+            # Bounded: a run may come from anywhere, and with it a picture that asks for gigabytes.
+            return _eight_bits(read_image(path, _PREVIEW_RULE).pixels)
+        except ImageError:
+            return None
 
     def _inside(self, relative: str | None) -> Path | None:
-        """Resolve a path from a record, and drop it when it leads out of the run's folder."""
-        if not relative or "\0" in relative:
+        """Find the file that a record names, unless it lies outside the run's folder or is no plain file."""
+        if not relative:
             return None
-        path = (self.folder / relative).resolve()
-        return path if path.is_relative_to(self.folder.resolve()) else None
+        try:
+            path = (self.folder / relative).resolve()
+            return path if path.is_relative_to(self.folder.resolve()) and path.is_file() else None
+        except (OSError, ValueError):
+            # A name that no file can have: too long, or of characters that no file system knows.
+            return None
 
 
 def heat_map_path(item_id: str) -> str:
@@ -313,7 +324,11 @@ def _unpack_heat_map(path: Path) -> NDArray[np.float32] | None:
             if member.file_size > LARGEST_HEAT_MAP:
                 return None
             heat_map = np.lib.format.read_array(io.BytesIO(archive.read(member)), allow_pickle=False)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (
+        *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error),
+        # Packed in a way that is not read, encrypted, or of a header that asks for more than there is.
+        *(NotImplementedError, RuntimeError, MemoryError),
+    ):
         return None
     # Older runs keep float32 at the picture's size.
     if heat_map.ndim != 2 or heat_map.size == 0 or heat_map.dtype not in (np.float16, np.float32):

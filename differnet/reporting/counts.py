@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,9 @@ from scipy import stats
 
 from differnet.evaluation.intervals import Rate, rate
 from differnet.records import Record, Verdict
+
+if TYPE_CHECKING:
+    from differnet.store import ReviewEntry
 
 VERDICTS = tuple(Verdict)
 """Order of the verdict columns in every table: PASS, REVIEW, DEFECT, OOD, INVALID."""
@@ -26,6 +29,10 @@ HISTOGRAM_BINS = 48
 
 WRONG_INPUT_LABELS = ("wrong input", "wrong inputs", "ood")
 """Labels, or first words of labels, of pictures that do not show the product as it should be."""
+
+
+KIND_UNNAMED = "defect, kind not named"
+"""Stands for the kind of what a person called a defect, and nobody anything closer."""
 
 
 class Truth(IntEnum):
@@ -319,22 +326,48 @@ def one_in(threshold: float) -> str:
     )
 
 
-def kinds_table(records: Iterable[Record]) -> dict[str, NDArray[np.int64]]:
+def kinds_table(
+    records: Iterable[Record], reviews: Iterable[tuple[Record, ReviewEntry]] = ()
+) -> dict[str, NDArray[np.int64]]:
     """Count verdicts for each kind of defect and wrong input, the most frequent first.
 
     Args:
         records: Any number of records; good and unlabelled ones are left out.
+        reviews: What a person said of some of them, which counts before the label. A defect without a kind
+            keeps its label where that is one of a defect, else it is `KIND_UNNAMED`.
 
     Returns:
-        Label to ``(5,)`` counts in the order of `VERDICTS`.
+        Kind to ``(5,)`` counts in the order of `VERDICTS`.
     """
+    said = {record.item_id: review for record, review in reviews}
     kinds: dict[str, NDArray[np.int64]] = {}
     for record in records:
-        if record.label is None or truth_of(record.label) is Truth.GOOD:
-            continue
-        row = kinds.setdefault(record.label, np.zeros(len(VERDICTS), dtype=np.int64))
-        row[VERDICTS.index(record.verdict)] += 1
+        kind = _kind(record.label, said.get(record.item_id))
+        if kind is not None:
+            row = kinds.setdefault(kind, np.zeros(len(VERDICTS), dtype=np.int64))
+            row[VERDICTS.index(record.verdict)] += 1
     return dict(sorted(kinds.items(), key=lambda item: (-int(item[1].sum()), item[0])))
+
+
+def judgements_table(reviews: Iterable[tuple[Record, ReviewEntry]]) -> dict[str, NDArray[np.int64]]:
+    """Count verdicts for each judgement of a person.
+
+    Args:
+        reviews: Records with the last word on each.
+
+    Returns:
+        Judgement to ``(5,)`` counts in the order of `VERDICTS`; those that nobody gave are left out.
+    """
+    table = {name: np.zeros(len(VERDICTS), dtype=np.int64) for name in ("good", "defect", "unsure")}
+    for record, review in reviews:
+        table[review.judgement][VERDICTS.index(record.verdict)] += 1
+    return {name: row for name, row in table.items() if row.any()}
+
+
+def contradicted(reviews: Iterable[tuple[Record, ReviewEntry]]) -> list[tuple[Record, ReviewEntry]]:
+    """Choose the reviews that say otherwise than the verdict: good but rejected, a defect but passed."""
+    wrong = {("good", Verdict.DEFECT), ("good", Verdict.OOD), ("defect", Verdict.PASS)}
+    return [(record, review) for record, review in reviews if (review.judgement, record.verdict) in wrong]
 
 
 def starting_thresholds(facts_review: float | None, facts_defect: float | None) -> tuple[float, float]:
@@ -351,6 +384,15 @@ def starting_thresholds(facts_review: float | None, facts_defect: float | None) 
     t_review = 1.3 if facts_review is None else max(0.0, facts_review)
     t_defect = max(2.0 if facts_defect is None else facts_defect, t_review)
     return t_review, t_defect
+
+
+def _kind(label: str | None, review: ReviewEntry | None) -> str | None:
+    labelled = label if label is not None and truth_of(label) is not Truth.GOOD else None
+    if review is None or review.judgement == "unsure":
+        return labelled
+    if review.judgement == "good":
+        return None
+    return review.kind or (labelled if truth_of(labelled) is Truth.DEFECT else KIND_UNNAMED)
 
 
 def _doubted(record: Record) -> bool:

@@ -301,8 +301,11 @@ def _row_name(counts: NDArray[np.int64], group: Truth, left: float, top: float) 
 
 
 def _paint(group: Truth, name: str) -> Markup:
-    fill = f"url(#{name}-{group.name.lower()})" if group in _HATCHES else f"var(--{_FILLS[group]})"
-    return Markup('style="fill:{}" class="outline {}"').format(fill, _FILLS[group])
+    if group not in _HATCHES:
+        return Markup('class="outline {}"').format(_FILLS[group])
+    return Markup('style="fill:url(#{}-{})" class="outline {}"').format(
+        name, group.name.lower(), _FILLS[group]
+    )
 
 
 def _pattern(group: Truth, name: str) -> Markup:

@@ -7,11 +7,46 @@ from pathlib import Path
 
 from differnet.records import DiffernetError
 from differnet.reporting.run import RunFacts
-from differnet.store import CalibrationEntry, ModelEntry, RunEntry
+from differnet.store import CalibrationEntry, ModelEntry, RevisionEntry, RunEntry, Store
 
 
 class RunFactsError(DiffernetError):
     """Raised for a run that does not say what judged it."""
+
+
+def make_known(store: Store, facts: RunFacts, folder: Path) -> RunEntry:
+    """Make the model, the calibration and the thresholds of a run known to the record.
+
+    Args:
+        store: The record.
+        facts: Of the run.
+        folder: Where its heat maps and previews lie.
+
+    Returns:
+        The run, which is still to be begun.
+
+    Raises:
+        RunFactsError: The facts do not say which model and thresholds judge.
+        StoreError: The engine refused.
+    """
+    model, calibration, run = entries_of(facts, folder)
+    store.add_model(model)
+    store.add_calibration(calibration)
+    if (revision := facts.thresholds_set) is not None:
+        store.add_revision(
+            RevisionEntry(
+                run.model_id,
+                run.calibration_id,
+                revision.number,
+                run.t_review,
+                run.t_defect,
+                revision.author,
+                revision.reason,
+                revision.rule,
+                revision.time,
+            )
+        )
+    return run
 
 
 def entries_of(facts: RunFacts, folder: Path) -> tuple[ModelEntry, CalibrationEntry, RunEntry]:
@@ -51,11 +86,14 @@ def entries_of(facts: RunFacts, folder: Path) -> tuple[ModelEntry, CalibrationEn
             threshold_revision=facts.threshold_revision,
             source=facts.source,
             folder=str(folder.resolve()),
-            facts={name: told[name] for name in _KEPT},
+            facts={name: told[name] for name in KEPT},
             started_at=facts.started_at or "",
         ),
     )
 
 
 # Kept with the run, the calibration too: it promises other rates under other thresholds.
-_KEPT = ("versions", "seed", "commit", "details", "calibration", "heat_scale", "format_version")
+KEPT = (
+    *("versions", "seed", "commit", "details", "calibration", "thresholds_set"),
+    *("heat_scale", "format_version"),
+)

@@ -6,10 +6,14 @@ security policy forbids both.
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import jinja2
@@ -17,6 +21,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from differnet.calibration.discovery import good_among_flagged
 from differnet.evaluation.intervals import Rate, largest_rate, percent
 from differnet.records import Record, Verdict
 from differnet.reporting.artefacts import encode_jpeg, make_folder, write_atomically
@@ -28,8 +33,10 @@ from differnet.reporting.counts import (
     Truth,
     VerdictCounts,
     columns_of,
+    contradicted,
     discoveries,
     histogram,
+    judgements_table,
     kinds_table,
     recorded_counts,
     starting_thresholds,
@@ -42,8 +49,14 @@ from differnet.reporting.figures import (
     stacked_bar,
     verdict_glyph,
 )
+from differnet.reporting.lots import lots_of, types_of, worst
+from differnet.reporting.pdf import pdf_of, require_weasyprint
 from differnet.reporting.run import CalibrationFacts, Run, RunFacts
 from differnet.reporting.tables import legible, unbroken
+from differnet.strict_json import to_json
+
+if TYPE_CHECKING:
+    from differnet.store import ReviewEntry
 
 FLAGGED_SHOWN = 48
 """Parts in the gallery unless told otherwise: about 4 MB, and more than anyone reads through."""
@@ -53,6 +66,14 @@ EXAMPLES_SHOWN = 6
 
 WRONG_INPUTS_SHOWN = 12
 QUARANTINED_SHOWN = 100
+
+GROUPS_SHOWN = 24
+"""Lots and types that are shown, those of the lowest yield: half a page."""
+
+KINDS_SHOWN = 20
+"""Kinds of defect that are shown; the rest are rarer, and stand together in one row."""
+
+CONTRADICTIONS_SHOWN = 20
 
 ENOUGH_DEFECTS = 30
 """Labelled defects below which an escape rate is a guess: even without one escape the bound is 10 %."""
@@ -121,10 +142,38 @@ def write_report(run: Run, out: Path, flagged_shown: int = FLAGGED_SHOWN) -> Pat
     Raises:
         RunError: The disk refused.
     """
-    path = out / "report.html" if out.is_dir() or not out.suffix else out
-    make_folder(path.parent)
-    write_atomically(path, render_report(run, flagged_shown).encode("utf-8"))
+    (path,) = write_reports(run, out, ("html",), flagged_shown)
     return path
+
+
+def write_reports(
+    run: Run, out: Path, formats: Sequence[str], flagged_shown: int = FLAGGED_SHOWN
+) -> list[Path]:
+    """Write a run's report, made once, in each of the formats.
+
+    Args:
+        run: The run.
+        out: A folder for ``report.html`` and ``report.pdf``, or the file where one format is asked for.
+        formats: Of ``html``, ``pdf``.
+        flagged_shown: Flagged parts in the gallery; the report says how many are not shown.
+
+    Returns:
+        The files, in the order of ``formats``.
+
+    Raises:
+        PdfError: PDF cannot be made here; nothing is written then.
+        RunError: The disk refused.
+    """
+    if "pdf" in formats:
+        require_weasyprint()
+    page = render_report(run, flagged_shown)
+    written = []
+    for name in formats:
+        path = out / f"report.{name}" if out.is_dir() or not out.suffix else out
+        make_folder(path.parent)
+        write_atomically(path, pdf_of(page) if name == "pdf" else page.encode("utf-8"))
+        written.append(path)
+    return written
 
 
 def render_report(run: Run, flagged_shown: int = FLAGGED_SHOWN) -> str:
@@ -139,6 +188,7 @@ def render_report(run: Run, flagged_shown: int = FLAGGED_SHOWN) -> str:
     """
     records, facts = run.records, run.facts
     counts, columns = recorded_counts(records), columns_of(records)
+    lots, types = lots_of(records), types_of(records)
     by_verdict = _by_verdict(records)
     flagged = _strangest([*by_verdict[Verdict.DEFECT], *by_verdict[Verdict.REVIEW]])
     ood = _strangest(by_verdict[Verdict.OOD])
@@ -158,7 +208,16 @@ def render_report(run: Run, flagged_shown: int = FLAGGED_SHOWN) -> str:
             charts=_charts(histogram(columns, *_thresholds(facts)), facts),
             without_strangeness=int(np.count_nonzero(~np.isfinite(columns.strangeness))),
             cross=_cross(counts),
-            kinds=_kinds(records),
+            kinds=_kinds(records, run.reviews),
+            kinds_reviewed=bool(run.reviews),
+            judgements=_judgements(run),
+            contradictions=contradicted(run.reviews)[:CONTRADICTIONS_SHOWN],
+            contradictions_total=len(contradicted(run.reviews)),
+            lots=lots,
+            lots_shown=worst(lots.groups, GROUPS_SHOWN),
+            types=types,
+            types_shown=worst(types, GROUPS_SHOWN),
+            thresholds_told=threshold_sentences(facts, records),
             flagged=[show(record) for record in flagged[: max(0, flagged_shown)]],
             flagged_total=len(flagged),
             examples=[show(record) for record in _spread(by_verdict[Verdict.PASS], EXAMPLES_SHOWN)],
@@ -247,6 +306,59 @@ def _parts(number: int) -> str:
     return f"{number:,} {'part' if number == 1 else 'parts'}"
 
 
+def threshold_sentences(facts: RunFacts, records: Sequence[Record]) -> list[str]:
+    """Say which thresholds judged, who set them and why.
+
+    Args:
+        facts: Of the run.
+        records: Of the run, each with the thresholds that judged it.
+
+    Returns:
+        Sentences; none for a run without thresholds.
+
+    Example:
+        >>> threshold_sentences(RunFacts(t_review=1.3, t_defect=2.0), [])
+        ["The thresholds are the calibration's own (revision 0)."]
+    """
+    if facts.t_review is None or facts.t_defect is None:
+        return []
+    told = facts.thresholds_set
+    if told is not None:
+        how = f" How: {told.rule}." if told.rule else ""
+        said = f"Revision {told.number} of the thresholds was set by {told.author}"
+        sentences = [f"{said}{f' at {_moment(told.time)}' if told.time else ''}: “{told.reason}”.{how}"]
+    elif facts.threshold_revision:
+        sentences = [
+            f"Revision {facts.threshold_revision} of the thresholds judged. This run does not say who set it "
+            "and why: differnet threshold history MODEL does."
+        ]
+    else:
+        sentences = ["The thresholds are the calibration's own (revision 0)."]
+    ours = (facts.threshold_revision, facts.t_review, facts.t_defect)
+    others = Counter(
+        (record.threshold_revision, record.t_review, record.t_defect)
+        for record in records
+        if record.t_review is not None and record.t_defect is not None
+    )
+    del others[ours]
+    if others:
+        (revision, t_review, t_defect), count = others.most_common(1)[0]
+        sentences.append(
+            f"{_pictures(others.total())} of this run {'was' if others.total() == 1 else 'were'} judged by "
+            f"other thresholds, {count:,} by T1 {t_review:.3f} and T2 {t_defect:.3f} of revision {revision}. "
+            "The lines in the chart are those that the run began with; every record carries its own."
+        )
+    return sentences
+
+
+def _moment(time: str) -> str:
+    return re.sub(r"\.\d+", "", time).replace("T", " ").replace("+00:00", " UTC")
+
+
+def _pictures(number: int) -> str:
+    return f"{number:,} {'picture' if number == 1 else 'pictures'}"
+
+
 def false_alarm_sentences(counts: VerdictCounts, columns: Columns, facts: RunFacts) -> list[str]:
     """Say how many of the flagged parts may be good.
 
@@ -268,11 +380,27 @@ def false_alarm_sentences(counts: VerdictCounts, columns: Columns, facts: RunFac
     sentences = []
     if facts.calibration is not None:
         alpha = facts.calibration.alpha_defect
-        sentences.append(
+        sentences = [
             f"Were all {found.tested:,} judged parts good, about {alpha * found.tested:.1f} of them would "
-            f"still lie beyond T2; {counts.of_verdict(Verdict.DEFECT):,} do."
-        )
+            f"still lie beyond T2; {counts.of_verdict(Verdict.DEFECT):,} do.",
+            *_flagged_sentences(columns.p_value[columns.fixed < 0], facts.calibration),
+        ]
     return [*sentences, _discovery_sentence(found, facts.calibration)]
+
+
+def _flagged_sentences(p_values: NDArray[np.float64], calibration: CalibrationFacts) -> list[str]:
+    sentences = []
+    for name, alpha in (("T1", calibration.alpha_review), ("T2", calibration.alpha_defect)):
+        if not calibration.smallest_alpha <= alpha < 1:
+            continue
+        found = good_among_flagged(p_values, alpha, calibration.parts)
+        if found.flagged:
+            sentences.append(
+                f"Of the {_parts(found.flagged)} with a p-value of {percent(alpha)} or below, the line of "
+                f"{name}, about {found.expected:.1f} {'is' if found.flagged == 1 else 'are'} expected to be "
+                f"good, and with 95 % confidence no more than {found.at_most:,}."
+            )
+    return sentences
 
 
 def limit_sentences(counts: VerdictCounts, calibration: CalibrationFacts | None) -> list[str]:
@@ -428,14 +556,26 @@ def _cross(counts: VerdictCounts) -> list[tuple[str, list[int], int]]:
     return [(words, row, sum(row)) for words, row in rows]
 
 
-def _kinds(records: Sequence[Record]) -> list[tuple[str, Markup, list[int], int, str]]:
-    table = kinds_table(records)
+def _kinds(
+    records: Sequence[Record], reviews: Sequence[tuple[Record, ReviewEntry]]
+) -> list[tuple[str, Markup, list[int], int, str]]:
+    table = kinds_table(records, reviews)
+    if len(table) > KINDS_SHOWN:
+        names = list(table)
+        rest = names[KINDS_SHOWN - 1 :]
+        others = np.sum([table[name] for name in rest], axis=0)
+        table = {name: table[name] for name in names[: KINDS_SHOWN - 1]}
+        table[f"{len(rest):,} rarer kinds together"] = others
     sums = [int(row.sum()) for row in table.values()]
     shares = np.cumsum(sums) / max(1, sum(sums))
     return [
         (legible(kind), stacked_bar(row, max(sums)), row.tolist(), total, percent(float(share)))
         for (kind, row), total, share in zip(table.items(), sums, shares, strict=True)
     ]
+
+
+def _judgements(run: Run) -> list[tuple[str, list[int], int]]:
+    return [(name, row.tolist(), int(row.sum())) for name, row in judgements_table(run.reviews).items()]
 
 
 def _card(run: Run, record: Record) -> Card:
@@ -485,7 +625,8 @@ def _run_facts(facts: RunFacts, records: Sequence[Record]) -> list[tuple[str, st
         ("Finished", facts.finished_at or "not finished: the run was still open when this was written"),
         ("Model", facts.model_id),
         ("Calibration", facts.calibration_id),
-        ("Threshold revision", str(facts.threshold_revision)),
+        ("Threshold revision", _revision(facts)),
+        ("Records", f"{len(records):,}, sha256 {_digest(records)} as JSON lines"),
         ("Seed", None if facts.seed is None else str(facts.seed)),
         ("Commit", facts.commit),
         ("Computed with", ", ".join(sorted({f"{r.backend}, {r.precision}, {r.device}" for r in records}))),
@@ -496,6 +637,21 @@ def _run_facts(facts: RunFacts, records: Sequence[Record]) -> list[tuple[str, st
     return [(name, value) for name, value in rows if value]
 
 
+def _revision(facts: RunFacts) -> str:
+    told = facts.thresholds_set
+    known = f", sha256 {told.sha256}" if told is not None and told.sha256 else ""
+    return f"{facts.threshold_revision}{known}"
+
+
+def _digest(records: Iterable[Record]) -> str:
+    """Name the records by the sha256 of the file that holds them, in a run's folder or exported."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(f"{to_json(record)}\n".encode("ascii"))
+    return digest.hexdigest()
+
+
+@cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),

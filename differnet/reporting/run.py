@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from differnet.records import Record
+
+if TYPE_CHECKING:
+    from differnet.store import ReviewEntry
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,27 @@ class CalibrationFacts:
 
 
 @dataclass(frozen=True)
+class ThresholdsSet:
+    """Thresholds that a person put in force for a run, in place of the calibration's own.
+
+    Attributes:
+        number: Of the revision, as records carry it.
+        author: Who set them.
+        reason: Why.
+        time: When, UTC, ISO 8601.
+        rule: How they were found.
+        sha256: Of the revision, which its file shows to be unchanged.
+    """
+
+    number: int
+    author: str
+    reason: str
+    time: str = ""
+    rule: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """What is true of a whole run.
 
@@ -47,6 +71,7 @@ class RunFacts:
         source: Where the pictures came from, for a person to read.
         calibration: What the thresholds rest on.
         t_review, t_defect: T1 and T2 on strangeness.
+        thresholds_set: Who set them and why; ``None`` where they are the calibration's own, or nobody knows.
         versions: Library name to version.
         details: Further facts that a reader of the report should see (backbone, weights' hash).
         counts: Verdict to number of pictures; filled when the run is closed.
@@ -63,6 +88,7 @@ class RunFacts:
     t_review: float | None = None
     t_defect: float | None = None
     threshold_revision: int = 0
+    thresholds_set: ThresholdsSet | None = None
     versions: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     seed: int | None = None
@@ -85,6 +111,11 @@ class Run(Protocol):
     @property
     def records(self) -> Sequence[Record]:
         """All records, in the order of the run."""
+        ...
+
+    @property
+    def reviews(self) -> Sequence[tuple[Record, ReviewEntry]]:
+        """Records that a person judged, each with the last word on it; none where nobody keeps that."""
         ...
 
     @property

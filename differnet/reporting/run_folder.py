@@ -22,7 +22,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,9 @@ from differnet.reporting.artefacts import (
 )
 from differnet.reporting.run import RunFacts
 from differnet.strict_json import RecordFormatError, from_json, from_mapping, to_json
+
+if TYPE_CHECKING:
+    from differnet.store import ReviewEntry
 
 HASHED_BYTES = 32 * 2**20
 """Files up to this size are hashed to name a revision: about 30,000 records in 30 ms."""
@@ -141,6 +144,11 @@ class RunFolder:
         """All records in the order in which they were appended."""
         return tuple(self._records)
 
+    @property
+    def reviews(self) -> tuple[tuple[Record, ReviewEntry], ...]:
+        """None: what people say of pictures is kept in the record, see `differnet.store.Store.review`."""
+        return ()
+
     def append(self, inspection: Inspection, pixels: NDArray[np.uint8] | NDArray[np.uint16] | None) -> Record:
         """Keep one inspected picture. When this returns, it is on the disk.
 
@@ -150,8 +158,9 @@ class RunFolder:
                 ``None`` for a picture that could not be read.
 
         Returns:
-            The record as kept: run id and heat map path filled in, and an item id that no other
-            picture of this run has (the same picture twice gives ``ID`` and ``ID-2``).
+            The record as kept: run id, heat map path and, where absent, the time of processing filled in,
+            and an item id that no other picture of this run has (the same picture twice gives ``ID`` and
+            ``ID-2``).
 
         Raises:
             RunError: The run is finished, or the disk refused.
@@ -164,7 +173,13 @@ class RunFolder:
                 remedy="Inspect into a new folder.",
             )
         item_id = self._unused_name(inspection.record)
-        record = replace(inspection.record, run_id=self.facts.run_id, item_id=item_id, heat_map_path=None)
+        record = replace(
+            inspection.record,
+            run_id=self.facts.run_id,
+            item_id=item_id,
+            heat_map_path=None,
+            processed_at=inspection.record.processed_at or _now("milliseconds"),
+        )
         if inspection.heat_map is not None:
             record = replace(record, heat_map_path=heat_map_path(item_id))
         line = to_json(record).encode("ascii") + b"\n"
@@ -222,7 +237,9 @@ class RunFolder:
         """Choose an item id that is safe as a file's name and new to this run."""
         name = record.item_id
         if not _SAFE_NAME.fullmatch(name):
-            name = hashlib.sha256(os.fsencode(f"{record.sha256} {record.path}")).hexdigest()[:16]
+            name = hashlib.sha256(
+                f"{record.sha256} {record.path}".encode("utf-8", "surrogatepass")
+            ).hexdigest()[:16]
         candidate, copy = name, 1
         while candidate.lower() in self._names:
             copy += 1
@@ -304,5 +321,5 @@ def _record(line: bytes, number: int) -> Record:
         ) from error
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _now(timespec: str = "seconds") -> str:
+    return datetime.now(UTC).isoformat(timespec=timespec)

@@ -27,6 +27,7 @@ _FULLWIDTH_SIGNS = (
     "\N{FULLWIDTH COMMERCIAL AT}",
 )
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", *_FULLWIDTH_SIGNS)
+_PARTED_FORMULA = re.compile(rf"(;|(?<=.)\t)(?=[\s\"']*[{re.escape(''.join(_FORMULA_STARTS))}])")
 _LISTS = {"reasons", "quality_flags"}
 
 
@@ -89,8 +90,8 @@ def csv_text(table: pd.DataFrame) -> str:
     """Return a table as CSV that no spreadsheet takes for formulas.
 
     Args:
-        table: Any table. Cells of text that begin with ``= + - @``, tab or line end get a leading apostrophe;
-            numbers stay numbers.
+        table: Any table. Cells of text that begin with ``= + - @``, tab or line end get a leading apostrophe,
+            and so does what follows a semicolon or tab within a cell; numbers stay numbers.
     """
     safe = table.map(_no_formula).rename(columns=_no_formula)
     # All text is quoted: a bare carriage return in a cell would begin a row, and that a formula.
@@ -173,6 +174,8 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 def _no_formula(cell: Any) -> Any:
-    if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA_STARTS):
-        return f"'{cell}"
-    return cell
+    if not isinstance(cell, str):
+        return cell
+    # Where lists are parted by semicolons, a spreadsheet begins a cell at each, whatever is quoted.
+    parted = _PARTED_FORMULA.sub(r"\1'", cell)
+    return f"'{parted}" if parted.lstrip(" ").startswith(_FORMULA_STARTS) else parted

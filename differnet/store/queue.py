@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, case, func, select
+from sqlalchemy.engine import RowMapping
 
 from differnet.records import Record, Verdict
 from differnet.repeats import told_repeated
@@ -25,7 +26,7 @@ from differnet.store.connecting import StoreError, now, writing
 from differnet.store.entries import RunEntry
 from differnet.store.rows import (
     begin_run,
-    insert_item,
+    insert_items,
     insert_new,
     json_text,
     no_run,
@@ -145,17 +146,17 @@ class Queue:
             wanted: Pictures, in their order.
 
         Raises:
-            StoreError: There is a run of that name by another model, calibration or thresholds.
+            StoreError: There is a run of that name by another model, calibration or thresholds, or one that
+                was inspected in one go.
         """
         queue = cls(store, entry.run_id)
         with queue._write() as connection:
             begin_run(connection, entry)
             last = select(func.max(schema.queue.c.number)).where(schema.queue.c.run_id == entry.run_id)
-            known = set(
-                connection.execute(
-                    select(schema.queue.c.path).where(schema.queue.c.run_id == entry.run_id)
-                ).scalars()
-            )
+            paths = select(schema.queue.c.path).where(schema.queue.c.run_id == entry.run_id)
+            known = set(connection.execute(paths).scalars())
+            if not known:
+                _require_unused(connection, entry.run_id)
             found = connection.execute(last).scalar()
             number = 0 if found is None else int(found) + 1
             rows: list[dict[str, Any]] = []
@@ -254,10 +255,8 @@ class Queue:
                 ).scalars()
             )
             kept = [(claim, record) for claim, record in settled if claim.id in held]
-            for claim, record in kept:
-                self._keep(connection, claim, record)
-                if record.sha256:
-                    self._tell_repeats(connection, record.sha256)
+            self._keep(connection, kept)
+            self._tell_repeats(connection, {record.sha256 for _, record in kept if record.sha256})
             for state, verdicts in (("quarantined", True), ("done", False)):
                 some = [(c, r) for c, r in kept if (r.verdict is Verdict.INVALID) is verdicts]
                 if some:
@@ -347,6 +346,7 @@ class Queue:
             return
         run = run_of(connection.execute(of_run(self.run_id)).mappings().one())
         reason = _KILLER.format(claims=MOST_CLAIMS)
+        aside: list[tuple[Claim, Record]] = []
         for row in rows:
             record = Record(
                 run_id=run.run_id,
@@ -366,56 +366,53 @@ class Queue:
                 model_id=run.model_id,
                 calibration_id=run.calibration_id,
             )
-            insert_item(connection, record, row["number"])
+            aside.append((_claim_of(row), record))
+        self._keep(connection, aside)
         connection.execute(
             schema.queue.update()
             .where(columns.id.in_([row["id"] for row in rows]))
             .values(state="quarantined", owner=None, leased_until=None, reason=reason)
         )
 
-    def _keep(self, connection: Connection, claim: Claim, record: Record) -> None:
+    def _keep(self, connection: Connection, kept: Sequence[tuple[Claim, Record]]) -> None:
+        """Insert records, or put them in the place of what a picture was put aside with."""
         columns = schema.items.c
-        if record.run_id != self.run_id:
-            raise StoreError(
-                expected=f"records of run {self.run_id}",
-                found=f"one of {record.run_id!r}",
-                remedy="Give each record the run's name.",
-            )
-        there = select(schema.items).where(columns.run_id == self.run_id, columns.number == claim.number)
-        earlier = connection.execute(there).mappings().one_or_none()
-        if earlier is None:
-            if insert_item(connection, record, claim.number) is None:
+        for _, record in kept:
+            if record.run_id != self.run_id:
                 raise StoreError(
-                    expected=f"a picture that run {self.run_id} does not hold yet",
-                    found=f"{record.path} once more",
-                    remedy="Inspect into a run of its own: differnet batch run --name NAME.",
+                    expected=f"records of run {self.run_id}",
+                    found=f"one of {record.run_id!r}",
+                    remedy="Give each record the run's name.",
                 )
-            return
-        if earlier["verdict"] != Verdict.INVALID.value:
-            # It was settled before, by this very rule; the same picture gives the same verdict.
-            return
+        there = select(columns.id, columns.path, columns.item_id, columns.verdict, columns.reasons).where(
+            columns.run_id == self.run_id, columns.path.in_([record.path for _, record in kept])
+        )
+        earlier = {row["path"]: row for row in connection.execute(there).mappings()}
+        insert_items(connection, [(r, c.number) for c, r in kept if r.path not in earlier])
+        for _, record in kept:
+            # What has a verdict keeps it: the same picture gives the same.
+            if record.path in earlier and earlier[record.path]["verdict"] == Verdict.INVALID.value:
+                self._replace(connection, earlier[record.path], record)
+
+    def _replace(self, connection: Connection, earlier: RowMapping, record: Record) -> None:
         replace_item(connection, earlier["id"], record)
         facts = {"was": earlier["verdict"], "reasons": earlier["reasons"], "item": earlier["item_id"]}
         row = {"made_at": now(), "actor": "differnet batch", "action": "retried", "subject": self.run_id}
         connection.execute(schema.audit.insert().values(row | {"facts": json_text(facts)}))
 
-    def _tell_repeats(self, connection: Connection, sha256: str) -> None:
+    def _tell_repeats(self, connection: Connection, hashes: set[str]) -> None:
         columns = schema.items.c
-        twins = (
-            select(schema.items)
-            .where(columns.run_id == self.run_id, columns.sha256 == sha256)
-            .order_by(columns.number)
-        )
-        rows = connection.execute(twins).mappings().all()
-        if len(rows) < 2:
-            return
-        regions = regions_of(connection, [row["id"] for row in rows])
-        first = rows[0]["path"]
-        for row in rows[1:]:
-            record = record_of(row, regions.get(row["id"], ()))
-            told = told_repeated(record, first)
-            if told != record:
-                replace_item(connection, row["id"], told)
+        mine = and_(columns.run_id == self.run_id, columns.sha256.in_(sorted(hashes)))
+        several = select(columns.sha256).where(mine).group_by(columns.sha256).having(func.count() > 1)
+        for sha256 in connection.execute(several).scalars().all():
+            twins = select(schema.items).where(columns.run_id == self.run_id, columns.sha256 == sha256)
+            rows = connection.execute(twins.order_by(columns.number)).mappings().all()
+            regions = regions_of(connection, [row["id"] for row in rows])
+            for row in rows[1:]:
+                record = record_of(row, regions.get(row["id"], ()))
+                told = told_repeated(record, rows[0]["path"])
+                if told != record:
+                    replace_item(connection, row["id"], told)
 
     def _later(self) -> str:
         return (datetime.now(UTC) + self.lease).isoformat(timespec="milliseconds")
@@ -441,8 +438,22 @@ def item_id_of(path: str) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 
+def _require_unused(connection: Connection, run_id: str) -> None:
+    found = select(schema.items.c.id).where(schema.items.c.run_id == run_id).limit(1)
+    if connection.execute(found).first() is not None:
+        raise StoreError(
+            expected=f"run {run_id} to be new, or a batch job",
+            found="one that was inspected in one go",
+            remedy="Name another run: --name NAME.",
+        )
+
+
 def _lapsed() -> Any:
     return and_(schema.queue.c.state == "leased", schema.queue.c.leased_until < now())
+
+
+def _claim_of(row: RowMapping) -> Claim:
+    return Claim(row["id"], row["number"], row["path"], row["label"], row["claims"])
 
 
 def _waiting(run_id: str, number: int, wanted: Wanted) -> dict[str, Any]:

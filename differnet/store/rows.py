@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -14,8 +14,10 @@ from sqlalchemy.engine import RowMapping
 from differnet.records import Record, Region
 from differnet.store import schema
 from differnet.store.connecting import StoreError, now
-from differnet.store.entries import ReviewEntry, RunEntry
+from differnet.store.entries import CalibrationEntry, ModelEntry, ReviewEntry, RunEntry
 from differnet.strict_json import from_mapping
+
+Entry = TypeVar("Entry", ModelEntry, CalibrationEntry, RunEntry)
 
 # Fields of a record that are lists: JSON text in their column.
 _LISTS = ("reasons", "quality_flags")
@@ -47,6 +49,24 @@ def insert_item(connection: Connection, record: Record, number: int) -> int | No
     if found is not None:
         _insert_regions(connection, found, record.regions)
     return found
+
+
+def insert_items(connection: Connection, records: Sequence[tuple[Record, int]]) -> None:
+    """Insert records of new pictures, each with its place in its run, and their regions."""
+    if not records:
+        return
+    rows = [item_row(record) | {"number": number} for record, number in records]
+    inserted = schema.items.insert().returning(
+        schema.items.c.id, schema.items.c.run_id, schema.items.c.item_id
+    )
+    places = {(row.run_id, row.item_id): row.id for row in connection.execute(inserted, rows)}
+    regions = [
+        {"item": places[record.run_id, record.item_id], "number": i, **asdict(region)}
+        for record, _ in records
+        for i, region in enumerate(record.regions)
+    ]
+    if regions:
+        connection.execute(schema.regions.insert(), regions)
 
 
 def replace_item(connection: Connection, row: int, record: Record) -> None:
@@ -97,8 +117,13 @@ def entry_row(entry: Any) -> dict[str, Any]:
 
 def run_of(row: RowMapping) -> RunEntry:
     """Return the run of a row."""
-    known = {f.name: row[f.name] for f in fields(RunEntry)}
-    return RunEntry(**(known | {"facts": json.loads(known["facts"])}))
+    return entry_of(RunEntry, row)
+
+
+def entry_of(kind: type[Entry], row: RowMapping) -> Entry:
+    """Return the entry of a row that has facts."""
+    known = {f.name: row[f.name] for f in fields(kind)}
+    return kind(**(known | {"facts": json.loads(known["facts"])}))
 
 
 def review_of(row: Any) -> ReviewEntry:

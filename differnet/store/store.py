@@ -27,6 +27,7 @@ from differnet.store.entries import (
 )
 from differnet.store.rows import (
     begin_run,
+    entry_of,
     entry_row,
     insert_item,
     insert_new,
@@ -125,20 +126,30 @@ class Store:
         with self._write() as connection:
             insert_new(connection, schema.threshold_revisions, [entry_row(entry)])
 
-    def finish_run(self, run_id: str) -> None:
-        """Say that nothing more is to come.
+    def finish_run(
+        self, run_id: str, finished_at: str | None = None, facts: dict[str, Any] | None = None
+    ) -> None:
+        """Say that nothing more is to come; of a run that is finished nothing changes.
+
+        Args:
+            run_id: Which.
+            finished_at: When, UTC in ISO 8601; now if it is not said.
+            facts: What became known at the end, added to the facts of the run.
 
         Raises:
             StoreError: There is no such run.
         """
         with self._write() as connection:
-            done = connection.execute(
-                schema.runs.update()
-                .where(schema.runs.c.run_id == run_id)
-                .values(finished_at=func.coalesce(schema.runs.c.finished_at, now()))
-            )
-            if not done.rowcount:
+            row = connection.execute(of_run(run_id)).mappings().one_or_none()
+            if row is None:
                 raise no_run(run_id)
+            if row["finished_at"] is None:
+                told = json_text(json.loads(row["facts"]) | (facts or {}))
+                connection.execute(
+                    schema.runs.update()
+                    .where(schema.runs.c.run_id == run_id, schema.runs.c.finished_at.is_(None))
+                    .values(finished_at=finished_at or now(), facts=told)
+                )
 
     def add_items(self, records: Sequence[Record]) -> int:
         """Keep inspected pictures, all of them or none.
@@ -215,6 +226,30 @@ class Store:
             raise no_run(run_id)
         return run_of(found)
 
+    def run_in(self, folder: Path) -> RunEntry | None:
+        """Return the latest run whose heat maps and previews lie in a folder, if there is one."""
+        wanted = select(schema.runs).where(schema.runs.c.folder == str(folder.resolve()))
+        with self._read() as connection:
+            found = connection.execute(wanted.order_by(schema.runs.c.started_at.desc())).mappings().first()
+        return None if found is None else run_of(found)
+
+    def model(self, model_id: str) -> ModelEntry | None:
+        """Return what is known of a model, if anything."""
+        wanted = select(schema.models).where(schema.models.c.model_id == model_id)
+        with self._read() as connection:
+            found = connection.execute(wanted).mappings().one_or_none()
+        return None if found is None else entry_of(ModelEntry, found)
+
+    def calibration(self, model_id: str, calibration_id: str) -> CalibrationEntry | None:
+        """Return what is known of a calibration, if anything."""
+        columns = schema.calibrations.c
+        wanted = select(schema.calibrations).where(
+            columns.model_id == model_id, columns.calibration_id == calibration_id
+        )
+        with self._read() as connection:
+            found = connection.execute(wanted).mappings().one_or_none()
+        return None if found is None else entry_of(CalibrationEntry, found)
+
     def runs(self, product: str | None = None, limit: int = 100) -> list[RunEntry]:
         """Return the latest runs, the newest first."""
         wanted = select(schema.runs).order_by(schema.runs.c.started_at.desc()).limit(limit)
@@ -264,6 +299,18 @@ class Store:
         with self._read() as connection:
             found = connection.execute(wanted).mappings().one_or_none()
         return None if found is None else RevisionEntry(**found)
+
+    def named(self, run_id: str, name: str) -> list[Record]:
+        """Return the items of a run that go by a name: an item id, a part id, or a path as recorded."""
+        columns = schema.items.c
+        # Names of files need not be text, and ids are compared with the same name.
+        known_as = literal(name, schema.FileText())
+        either = or_(columns.item_id == known_as, columns.part_id == known_as, columns.path == known_as)
+        wanted = select(schema.items).where(columns.run_id == run_id, either).order_by(columns.id)
+        with self._read() as connection:
+            rows = connection.execute(wanted).mappings().all()
+            regions = regions_of(connection, [row["id"] for row in rows])
+        return [record_of(row, regions.get(row["id"], ())) for row in rows]
 
     def verdict_counts(self, asked: Asked) -> Counter[Verdict]:
         """Count the items of each verdict."""

@@ -198,3 +198,9 @@ def plainly(engine: Engine) -> Iterator[None]:
             found=said,
             remedy="Check the place, its permissions and free space: differnet db check",
         ) from error
+    except UnicodeEncodeError as error:
+        raise StoreError(
+            expected="text, as a database keeps it",
+            found=ascii(error.object)[:200],
+            remedy="Write it in characters that this system's encoding knows.",
+        ) from error

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import socket
+import sqlite3
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -55,9 +59,9 @@ def test_every_format_at_once(invoke: Invoke, run: Path, tmp_path: Path) -> None
 
 
 def test_a_format_that_is_not_known_is_wrong_usage(invoke: Invoke, run: Path) -> None:
-    shown = invoke("report", run, "--format", "pdf")
+    shown = invoke("report", run, "--format", "xlsx")
     assert shown.exit_code == 2
-    assert "html, csv, parquet, json" in " ".join(shown.stderr.split())
+    assert "html, csv, parquet, json, pdf" in " ".join(shown.stderr.split())
 
 
 def test_tables_want_a_folder(invoke: Invoke, run: Path, tmp_path: Path) -> None:
@@ -121,3 +125,97 @@ def test_a_taken_port_is_explained(invoke: Invoke, run: Path) -> None:
         shown = invoke("dashboard", run, "--port", other.getsockname()[1])
     assert shown.exit_code == 1
     assert "--port" in shown.stderr
+
+
+@pytest.fixture
+def kept(invoke: Invoke, run: Path, tmp_path: Path) -> Path:
+    """A record that keeps a run like the first, judged by a model."""
+    place = run.parent / "second"
+    facts = RunFacts(product="cap", model_id="m1", calibration_id="c1", t_review=1.0, t_defect=2.0)
+    with RunFolder.create(place, facts) as opened:
+        for number, verdict in enumerate([Verdict.PASS] * 4 + [Verdict.DEFECT] * 3 + [Verdict.OOD] * 2):
+            heat = np.full((4, 4), number, np.float32)
+            part = replace(PART, item_id=f"i{number}", sha256=f"{number}", verdict=verdict, model_id="m1")
+            opened.append(Inspection(replace(part, calibration_id="c1"), heat), np.zeros((8, 8, 3), np.uint8))
+    record = tmp_path / "record.db"
+    assert invoke("db", "add", place, "--db", record).exit_code == 0
+    return record
+
+
+COUNTS = {"PASS": 4, "DEFECT": 3, "OOD": 2}
+
+
+def test_all_formats_of_a_kept_run_show_the_same_numbers(invoke: Invoke, kept: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    names = "html,csv,parquet,json"
+    shown = invoke("report", "second", "--db", kept, "--out", out, "--format", names)
+    assert shown.exit_code == 0, shown.stderr
+    with sqlite3.connect(kept) as raw:
+        # What is asked for after the files were written differs: they show one answer to one question.
+        raw.execute("UPDATE items SET verdict = 'PASS'")
+    raw.close()
+    csv, parquet = pd.read_csv(out / "records.csv"), pd.read_parquet(out / "records.parquet")
+    lines = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    assert Counter(csv["verdict"]) == Counter(parquet["verdict"]) == COUNTS
+    assert Counter(line["verdict"] for line in lines) == COUNTS
+    page = (out / "report.html").read_text("utf-8")
+    tiles = dict(re.findall(r"</svg>([A-Z]+)</span>\s*<span class=\"number\">([\d,]+)<", page))
+    assert {name: int(number) for name, number in tiles.items() if number != "0"} == COUNTS
+
+
+def test_the_pdf_of_a_kept_run_shows_them_too(invoke: Invoke, kept: Path, tmp_path: Path) -> None:
+    shown = invoke("report", "second", "--db", kept, "--out", tmp_path / "a.pdf", "--format", "pdf")
+    if "differnet[pdf]" in shown.stderr or "libpango" in shown.stderr:
+        assert shown.exit_code == 1
+        pytest.skip("WeasyPrint or Pango is not installed: pip install 'differnet[pdf]'")
+    assert (shown.exit_code, shown.stdout) == (0, f"{tmp_path / 'a.pdf'}\n"), shown.stderr
+    if shutil.which("pdftotext") is None:
+        pytest.skip("no pdftotext to read PDF with: Debian has it, apt-get install poppler-utils")
+    read = subprocess.run(
+        ["pdftotext", "-layout", tmp_path / "a.pdf", "-"], check=True, capture_output=True, text=True
+    ).stdout
+    words = re.search(r"PASS\s+REVIEW\s+DEFECT\s+OOD\s+INVALID\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)", read)
+    assert words is not None
+    assert [int(number) for number in words.groups()] == [4, 0, 3, 2, 0]
+
+
+def test_a_kept_run_is_found_by_name_and_by_folder(
+    invoke: Invoke, kept: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run.parent / "second"
+    named = invoke("report", "second", "--db", kept)
+    assert (named.exit_code, named.stdout) == (0, f"{folder / 'report.html'}\n"), named.stderr
+    page = (folder / "report.html").read_text("utf-8")
+    assert page.count("<article>") == 3
+    # Jobs keep their records in the record alone: their folder holds pictures.
+    for name in ("run.json", "records.jsonl", "report.html"):
+        (folder / name).unlink()
+    by_folder = invoke("report", folder, env={"DIFFERNET_DB": str(kept)})
+    assert by_folder.stdout == named.stdout
+    assert (folder / "report.html").read_text("utf-8") == page
+    # Without its folder the report comes here, without pictures.
+    shutil.rmtree(folder)
+    monkeypatch.chdir(tmp_path)
+    here = invoke("report", "second", "--db", kept)
+    assert (here.exit_code, here.stdout) == (0, "report.html\n"), here.stderr
+    assert "There is no picture of it" in (tmp_path / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nothing"], "no record at record.db"),
+        (["nothing", "--db", "KEPT"], "no run of that name in"),
+        (["second", "--db", "KEPT", "--out", "a.pdf"], "--format pdf"),
+        (["second", "--db", "KEPT", "--out", "a.html", "--format", "html,pdf"], "several formats"),
+    ],
+)
+def test_what_is_no_run_or_no_fitting_name_is_explained(
+    invoke: Invoke, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    shown = invoke("report", *[str(kept) if word == "KEPT" else word for word in words])
+    assert shown.exit_code == 1
+    assert told in " ".join(shown.stderr.split())
+    assert list((tmp_path / "elsewhere").iterdir()) == []

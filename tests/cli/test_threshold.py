@@ -78,6 +78,26 @@ def test_history_and_rollback_keep_everything(invoke: Invoke, own: Path) -> None
     assert invoke("threshold", "set", own, "--review", 2, "--defect", 1, "--reason", "x").exit_code == 1
 
 
+def test_a_run_and_its_report_say_who_set_the_thresholds(
+    invoke: Invoke, own: Path, product: Path, tmp_path: Path
+) -> None:
+    part = product / "test" / "good" / "000.png"
+    assert invoke("inspect", own, part, "--out", tmp_path / "before").exit_code in (0, 4)
+    assert RunFolder.open(tmp_path / "before").facts.thresholds_set is None
+    words = ["--review", 1, "--defect", 3, "--reason", "Monday's light", "--author", "ada"]
+    assert invoke("threshold", "set", own, *words).exit_code == 0
+    assert invoke("inspect", own, part, "--out", tmp_path / "run").exit_code in (0, 4)
+    said = RunFolder.open(tmp_path / "run").facts.thresholds_set
+    assert said is not None
+    assert (said.number, said.author, said.reason) == (1, "ada", "Monday's light")
+    kept = json.loads(own.with_name("own.thresholds.jsonl").read_text())
+    assert (said.sha256, said.time, said.rule) == (kept["sha256"], kept["time"], kept["rule"])
+    assert invoke("report", tmp_path / "run").exit_code == 0
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "Revision 1 of the thresholds was set by ada at" in page
+    assert kept["sha256"] in page
+
+
 def test_a_damaged_history_is_not_trusted(invoke: Invoke, own: Path, product: Path) -> None:
     words = ["--review", 1, "--defect", 3, "--reason", "first", "--author", "ada"]
     assert invoke("threshold", "set", own, *words).exit_code == 0

@@ -351,6 +351,27 @@ def test_hostile_tensors_are_refused_though_every_hash_is_right(model: Path, nam
     refused(model)
 
 
+@pytest.mark.parametrize("name", FILES[:3])
+@pytest.mark.parametrize("declared", [False, True])
+def test_files_are_refused_by_what_they_declare_before_anybody_hashes_them(
+    model: Path, name: str, declared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gigabytes of nothing cost an attacker nothing: the disk keeps them as a hole."""
+    path, vast = model / name, 8 << 30
+    size = path.stat().st_size
+    if declared:
+        blob = path.read_bytes()
+        (length,) = struct.unpack("<Q", blob[:8])
+        header, begins = json.loads(blob[8 : 8 + length]), size - 8 - length
+        header["zeros"] = {"dtype": "U8", "shape": [vast], "data_offsets": [begins, begins + vast]}
+        path.write_bytes(raw(json.dumps(header).encode(), blob[8 + length :]))
+        size = path.stat().st_size
+    os.truncate(path, size + vast)
+    monkeypatch.setattr(bundle, "sha256_of", lambda _: pytest.fail("hashed"))
+    error = refused(model)
+    assert "zeros" in error.found if declared else str(size + vast) in error.found
+
+
 def digits_of(densities: dict[str, Tensor]) -> str:
     """Return the ``model_id`` of these tensors, as anybody can compute it."""
     digest = hashlib.sha256()

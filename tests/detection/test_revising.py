@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from differnet.calibration import by_hand
-from differnet.detection import Detector, DetectorError, adopt_current, revisions_of
+from differnet.detection import Detector, DetectorError, adopt_current, revision_of, revisions_of
 from differnet.records import Verdict
 
 Pixels = NDArray[np.uint8]
@@ -67,12 +67,14 @@ def test_only_revisions_of_this_calibration_come_into_force(loaded: Detector, tm
     revisions_of(folder).append(chosen, **names, calibration_id=facts["calibration_id"])
     assert adopt_current(loaded, folder).revision is not None
     assert loaded.threshold_revision == 1
+    assert revision_of(loaded, folder) == revisions_of(folder).current()
     revisions_of(folder).append(chosen, **names, calibration_id="another")
     other = Detector.load(loaded.save(folder), "cpu")
     found = adopt_current(other, folder)
     assert found.revision is None
     assert found.ignored is not None
     assert other.threshold_revision == 0
+    assert revision_of(other, folder) is None
 
 
 def test_a_loaded_model_knows_what_it_was_trained_on(loaded: Detector, good: list[Pixels]) -> None:

@@ -71,7 +71,16 @@ def test_an_item_id_never_leads_out_of_the_folder(
 
 
 @pytest.mark.parametrize(
-    "heat_map_path", ["../outside.npz", "/etc/passwd", "heat_maps/../../outside.npz", "a\0b"]
+    "heat_map_path",
+    [
+        "../outside.npz",
+        "/etc/passwd",
+        "heat_maps/../../outside.npz",
+        "a\0b",
+        "x" * 5000,
+        "\ud800",
+        "heat_maps",
+    ],
 )
 def test_a_heat_map_path_never_leads_out_of_the_folder(
     make_run: MakeRun, tmp_path: Path, heat_map_path: str
@@ -241,6 +250,48 @@ def test_damaged_artefacts_are_absent_not_fatal(make_run: MakeRun) -> None:
     (run.path / "pictures" / f"{record.item_id}.jpg").write_bytes(b"")
     assert run.heat_map(record) is None
     assert run.preview(record) is None
+
+
+@pytest.mark.parametrize("damage", ["stream", "method", "encrypted", "header"])
+def test_heat_maps_damaged_in_any_way_are_absent(make_run: MakeRun, damage: str) -> None:
+    run = make_run(["good"])
+    path = run.path / str(run.records[0].heat_map_path)
+    blob = bytearray(path.read_bytes())
+    at, listed = blob.index(b"heat_map.npy") + len("heat_map.npy"), blob.index(b"PK\1\2")
+    if damage == "stream":
+        blob[at + 24 : at + 60] = b"\xff" * 36
+    elif damage == "method":
+        blob[8:10] = blob[listed + 10 : listed + 12] = b"\x63\0"
+    elif damage == "encrypted":
+        blob[6] |= 1
+        blob[listed + 8] |= 1
+    path.write_bytes(blob)
+    if damage == "header":
+        head = b"{'descr': '<f4', 'fortran_order': False, 'shape': (4000000, 4000000)}"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("heat_map.npy", b"\x93NUMPY\1\0" + bytes([len(head), 0]) + head)
+    assert run.heat_map(run.records[0]) is None
+
+
+def test_previews_that_ask_for_gigabytes_are_absent(make_run: MakeRun) -> None:
+    """A run may come from anywhere."""
+    run = make_run(["good"])
+    path = run.path / "pictures" / f"{run.records[0].item_id}.jpg"
+    blob = bytearray(path.read_bytes())
+    frame = blob.index(b"\xff\xc0")
+    blob[frame + 5 : frame + 9] = b"\x75\x30\x75\x30"
+    assert run.preview(run.records[0]) is not None
+    path.write_bytes(blob)
+    assert run.preview(run.records[0]) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_a_pipe_for_a_heat_map_is_not_waited_for(make_run: MakeRun) -> None:
+    run = make_run(["good"])
+    path = run.path / str(run.records[0].heat_map_path)
+    path.unlink()
+    os.mkfifo(path)
+    assert run.heat_map(run.records[0]) is None
 
 
 def test_a_failed_write_keeps_the_old_file_and_no_draft(

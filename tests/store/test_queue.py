@@ -190,6 +190,26 @@ def test_what_was_put_aside_is_tried_again_and_replaced(store: Store) -> None:
     assert queue.retry() == 1
 
 
+def test_what_was_put_aside_and_then_kills_is_put_aside_again(store: Store, lapse: Lapse) -> None:
+    queue = begun(store, 1)
+    queue.settle("me", [judged(queue.claim("me", 1)[0], verdict=Verdict.INVALID, reasons=("cut short",))])
+    queue.retry()
+    for _ in range(MOST_CLAIMS):
+        assert len(queue.claim("me", 1)) == 1
+        lapse(queue)
+    assert queue.claim("me", 1) == []
+    (aside,) = store.items(Asked())
+    assert aside.reasons[0].startswith("the process that judged it ended")
+    assert queue.quarantined() == [(aside.path, aside.reasons[0])]
+
+
+def test_a_run_that_was_inspected_in_one_go_is_no_queue(store: Store) -> None:
+    store.add_items([record(0)])
+    with pytest.raises(StoreError, match="inspected in one go"):
+        begun(store, 3)
+    assert store.items(Asked()) == [record(0)]
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)])
 def test_repeats_are_told_whatever_the_order(store: Store, order: tuple[int, ...]) -> None:
     queue = begun(store, 4)

@@ -63,6 +63,24 @@ def test_what_is_kept_again_is_kept_once(store: Store) -> None:
     assert store.runs() == [run()]
 
 
+def test_what_a_person_says_has_to_be_text(store: Store) -> None:
+    store.add_items([record(1)])
+    with pytest.raises(StoreError, match=r"udcff"):
+        store.review("monday", "item-1", ReviewEntry("good", "ada", note="a\udcff"))
+    assert store.reviews("monday", "item-1") == []
+
+
+def test_items_go_by_id_part_and_path(store: Store) -> None:
+    kept = [record(number) for number in range(4)]
+    odd = record(4, path="a\udcff.png", part_id="a\udcff")
+    store.add_items([*kept, odd])
+    assert store.named("monday", "a\udcff.png") == store.named("monday", "a\udcff") == [odd]
+    assert store.named("monday", "item-1") == [kept[1]]
+    assert store.named("monday", "part-1") == kept[2:]
+    assert store.named("monday", "parts/3.png") == [kept[3]]
+    assert store.named("monday", "3.png") == store.named("tuesday", "item-1") == []
+
+
 def test_all_of_a_batch_is_kept_or_none(store: Store) -> None:
     store.add_items([record(0)])
     other = replace(record(5), item_id="item-0")

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from sqlalchemy import Connection, func, select
-from trust.finding import Finding
 
 from differnet.detection import DensitySettings, Detector, DetectorSettings
 from differnet.images.reading import encode_png
@@ -23,6 +22,7 @@ from differnet.records import Record, Region
 from differnet.reporting.artefacts import Artefacts
 from differnet.store import Asked, CalibrationEntry, ModelEntry, RunEntry, Store, schema
 from differnet.store.queue import Progress, Queue, Wanted
+from trust.finding import Finding
 
 SIDE = 48
 _GOOD = 24
@@ -30,21 +30,22 @@ _GOOD = 24
 _OF_THE_HOUR = ("run_id", "processed_at", "decode_ms", "inference_ms")
 
 
-def killed_batch(items: int, kills: int, seed: int = 0, lease: float = 30.0) -> Finding:
+def killed_batch(size: int, seed: int, kills: int | None = None, lease: float = 30.0) -> Finding:
     """B1: a batch job whose process is killed again and again leaves what an undisturbed one does.
 
     Args:
-        items: Pictures to inspect.
-        kills: How often the job is ended by SIGKILL, at random moments from its start on.
+        size: Pictures to inspect.
         seed: Of pictures and moments.
+        kills: How often the job is ended by SIGKILL, at random moments; by default once in a hundred.
         lease: Seconds that claims hold.
     """
     started = time.perf_counter()
     rng = np.random.default_rng(seed)
+    kills = size // 100 if kills is None else kills
     with tempfile.TemporaryDirectory(prefix="differnet-b1-") as name:
         place = Path(name)
         make_parts(place / "good", _GOOD, seed + 1)
-        make_parts(place / "pictures", items, seed + 2)
+        make_parts(place / "pictures", size, seed + 2)
         make_model(place / "good", place / "model", seed)
         calm = _Job(place, "calm", lease)
         began = time.perf_counter()
@@ -64,7 +65,7 @@ def killed_batch(items: int, kills: int, seed: int = 0, lease: float = 30.0) -> 
     return Finding(
         id="B1",
         title="batch with random kill -9",
-        size=items,
+        size=size,
         figures={
             "kills": kills,
             "kills while it started": caught["starting"],
@@ -82,15 +83,20 @@ def killed_batch(items: int, kills: int, seed: int = 0, lease: float = 30.0) -> 
 
 
 def shared_queue(
-    items: int, workers: int, kills: int, seed: int = 0, lease: float = 30.0, place: str | None = None
+    size: int,
+    seed: int,
+    workers: int = 4,
+    kills: int = 20,
+    lease: float = 30.0,
+    place: str | None = None,
 ) -> Finding:
     """B3: processes that share a queue claim nothing twice at a time, and take up what dead ones held.
 
     Args:
-        items: Pictures in the queue.
+        size: Pictures in the queue.
+        seed: Of the moments.
         workers: Processes at work at a time.
         kills: How many of them are ended by SIGKILL, and replaced.
-        seed: Of the moments.
         lease: Seconds that claims hold.
         place: An empty record; ``None`` for a SQLite file.
     """
@@ -102,10 +108,10 @@ def shared_queue(
         store.add_model(ModelEntry("m", "plate"))
         store.add_calibration(CalibrationEntry("m", "c", parts=99))
         run = RunEntry("shared", "plate", "m", "c", 1.3, 2.0)
-        queue = Queue.begin(store, run, [Wanted(f"{n}.png") for n in range(items)])
+        queue = Queue.begin(store, run, [Wanted(f"{n}.png") for n in range(size)])
         crew = [_child("queue_child", where, "shared", "8", str(lease)) for _ in range(workers)]
         for number in range(kills):
-            due = items * (number + 1) // (kills + 1)
+            due = size * (number + 1) // (kills + 1)
             while queue.progress().done < due and any(child.poll() is None for child in crew):
                 time.sleep(0.02)
             time.sleep(float(rng.uniform(0, 0.05)))
@@ -117,14 +123,12 @@ def shared_queue(
         with store.engine.connect() as connection:
             kept, different, recovered = _counted(connection)
         progress = queue.progress()
-        settlers = len(
-            {reason for r in store.items(Asked(run_id="shared")) for reason in [r.reasons[0].split()[-1]]}
-        )
+        settlers = len({r.reasons[0].split()[-1] for r in store.items(Asked(run_id="shared"))})
         store.close()
     return Finding(
         id="B3",
         title=f"{workers} processes, one queue",
-        size=items,
+        size=size,
         figures={
             "processes killed": kills,
             "processes that settled something": settlers,
@@ -134,7 +138,7 @@ def shared_queue(
             "claims of dead processes taken up": recovered,
             "processes that failed": sum(end != 0 for end in ends),
         },
-        passed=kept == different == items == progress.done and not any(ends),
+        passed=kept == different == size == progress.done and not any(ends),
         seconds=time.perf_counter() - started,
     )
 

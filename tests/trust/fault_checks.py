@@ -19,9 +19,6 @@ from typing import Any, Self
 
 import cv2
 import numpy as np
-from trust.batch_checks import compared, make_model, make_parts
-from trust.faults import ERRORS, KINDS
-from trust.finding import Finding
 
 from differnet.cli.exits import ExitCode
 from differnet.records import Record, Verdict
@@ -30,6 +27,9 @@ from differnet.store import Asked, Store, check, connect, schema
 from differnet.store.connecting import writing
 from differnet.store.queue import Queue
 from differnet.store.upgrading import form
+from trust.batch_checks import compared, make_model, make_parts
+from trust.faults import ERRORS, KINDS
+from trust.finding import Finding
 
 _RUN = "line"
 _GOOD = 24

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from trust.batch_checks import make_model, make_parts
-from trust.fault_checks import Disk, failing_steps, small_disk
-from trust.faults import ERRORS, FILES, Faults
 
 from differnet.batch import work
 from differnet.calibration import Revisions, by_overkill
@@ -23,6 +20,9 @@ from differnet.reporting.report import write_report
 from differnet.reporting.run_folder import RunFolder
 from differnet.store import CalibrationEntry, ModelEntry, RunEntry, Store, backup, check, connect
 from differnet.store.queue import Progress, Queue, Wanted
+from trust.batch_checks import make_model, make_parts
+from trust.fault_checks import Disk, failing_steps, small_disk
+from trust.faults import ERRORS, FILES, Faults
 
 NAMES = {"author": "Ada", "reason": "start", "model_id": "m", "calibration_id": "c"}
 
@@ -160,7 +160,7 @@ def test_what_is_written_is_old_or_new_at_every_step_that_fails(
         with Faults(kind, step, ERRORS[step % 4], place, onwards=step % 3 == 2) as faults:
             told = not changed(written, place)
         if step % 3 == 2 or (faults.hit and not told):
-            # Where every later step fails, drafts cannot be removed; nor an older model that has been replaced.
+            # Where every later step fails, drafts cannot be removed, nor an older model that was replaced.
             remove_hidden(place)
         assert written.found(place) in whole
         if not told:
@@ -217,7 +217,7 @@ def is_whole(copy: Path) -> bool:
 def test_a_full_disk_refuses_a_backup_and_leaves_nothing(disk: Disk, store: Store) -> None:
     for pages in (1, 2, 10, 20, 30):
         disk.resize(pages)
-        with pytest.raises(DiffernetError, match="full|disk I/O"):
+        with pytest.raises(DiffernetError, match=r"full|disk I/O"):
             backup(store.engine, disk.place / "copy.db")
         assert content(disk.place) == {}
     disk.resize(16384)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,8 @@ from differnet.images.layouts.parts import LayoutError
 
 # Missing files that a message names; all are counted.
 _NAMED = 3
+# Characters of a name that a message shows.
+_SHOWN = 200
 _SEPARATORS = (",", ";", "\t")
 
 
@@ -38,7 +41,7 @@ def required_inside(folder: Path, name: str, listing: Path) -> Path:
     if (path := inside(folder, name)) is None:
         raise LayoutError(
             expected=f"paths below {folder} in {listing}",
-            found=repr(name),
+            found=repr(name)[:_SHOWN],
             remedy="Write paths relative to that folder; nothing outside it is opened.",
         )
     return path
@@ -51,14 +54,30 @@ def require_files(files: Iterable[Path], listing: Path) -> None:
         LayoutError: Files are missing.
     """
     wanted = list(files)
-    missing = [file for file in wanted if not file.is_file()]
+    missing = [file for file in wanted if not is_there(file)]
     if missing:
-        named = ", ".join(str(file) for file in missing[:_NAMED])
+        named = ", ".join(str(file)[:_SHOWN] for file in missing[:_NAMED])
         raise LayoutError(
             expected=f"the {len(wanted):,} files that {listing} names",
             found=f"{len(missing):,} missing: {named}" + (" ..." if len(missing) > _NAMED else ""),
             remedy="Complete the folder, or take the missing files out of the listing.",
         )
+
+
+def is_there(path: Path, *, folder: bool = False) -> bool:
+    """Whether there is such a file, or folder; a name that no file can have is of none.
+
+    Example:
+        >>> is_there(Path("x" * 5000)), is_there(Path("."), folder=True)
+        (False, True)
+    """
+    try:
+        return path.is_dir() if folder else path.is_file()
+    except OSError as error:
+        # pathlib takes other names that no file can have for absent ones, but not this.
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def read_table(listing: Path, columns: Iterable[str]) -> list[tuple[int, dict[str, str]]]:

@@ -30,7 +30,7 @@ _NAMES = ("manifest.csv", "manifest.jsonl")
 # Between several masks in one cell of a table.
 _BETWEEN = "|"
 # Some write 0 for good, others for defective.
-_AMBIGUOUS = frozenset(("0", "1", "true", "false", "yes", "no"))
+AMBIGUOUS = frozenset(("0", "1", "true", "false", "yes", "no"))
 _HEAD_BYTES = 4096
 # As a whole word: the name of a column, or of a field.
 _PATH = re.compile(rb"(?<![\w/.-])path(?![\w/.-])", re.IGNORECASE)
@@ -120,9 +120,9 @@ def _text(row: Mapping[str, Any], name: str, line: int, listing: Path) -> str | 
 
 
 def _label(word: str | None, line: int, listing: Path) -> str | None:
-    if word is None or word.lower() not in GOOD_NAMES | _AMBIGUOUS:
+    if word is None or word.lower() not in GOOD_NAMES | AMBIGUOUS:
         return word
-    if word.lower() in _AMBIGUOUS:
+    if word.lower() in AMBIGUOUS:
         raise bad_line(listing, line, "good or a kind of defect for a label", repr(word))
     return GOOD
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from differnet.images.layouts.files import folders, is_visible
-from differnet.images.layouts.listings import inside, read_json, require_files, required_inside
+from differnet.images.layouts.listings import inside, is_there, read_json, require_files, required_inside
 from differnet.images.layouts.parts import GOOD, Layout, LayoutError, Part, Reading, Split
 
 _LISTS = "realiad_jsons"
@@ -118,7 +118,8 @@ def _folder_of(listing: Path, tree: Mapping[str, Any], pictures: Path) -> Path |
     """Find a product's pictures: by the prefix of its list, else by the list's name."""
     prefix = _meta(tree).get("prefix")
     named = inside(pictures, prefix) if isinstance(prefix, str) else None
-    return next((place for place in (named, pictures / listing.stem) if place and place.is_dir()), None)
+    places = [place for place in (named, pictures / listing.stem) if place is not None]
+    return next((place for place in places if is_there(place, folder=True)), None)
 
 
 def _read_list(listing: Path, tree: Mapping[str, Any], folder: Path) -> list[Part]:

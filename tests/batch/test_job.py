@@ -1,0 +1,223 @@
+"""A batch job gives what inspecting one picture after another gives, however often it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from trust.batch_checks import compared
+
+from batch.conftest import Line, white
+from differnet.batch import model_folder, resume, work
+from differnet.detection import Detector
+from differnet.images.reading import ReadingRule
+from differnet.records import DiffernetError, Inspection, Record, Verdict
+from differnet.reporting import RunError
+from differnet.reporting.artefacts import Artefacts
+from differnet.store import Asked, Store, StoreError
+from differnet.store.queue import Progress, Queue
+
+RULE = ReadingRule()
+
+
+def kept(line: Line, name: str = "monday") -> list[Record]:
+    return line.store.items(Asked(run_id=name))
+
+
+def done(line: Line, queue: Queue, **changes: Any) -> Progress:
+    return work(queue, line.detector, RULE, line.place / queue.run_id, **changes)
+
+
+def test_a_job_gives_what_inspecting_gives(line: Line) -> None:
+    told: list[Progress] = []
+    ended = done(line, line.begin(), told=told.append, decoders=2)
+    assert ended == Progress(done=19, quarantined=1)
+    assert [p.left for p in told] == sorted((p.left for p in told), reverse=True)
+    assert told[-1].left == 0
+    found = kept(line)
+    wanted = [
+        replace(i.record, run_id="monday", label="good", item_id=r.item_id, heat_map_path=r.heat_map_path)
+        for i, r in zip(line.detector.inspect_many(line.pictures), found, strict=True)
+    ]
+    assert [r.path for r in found] == [str(path) for path in line.pictures]
+    lost, doubled, differing, largest = compared(wanted, found)
+    assert (lost, doubled, differing) == (0, 0, 0)
+    # In batches of another size float32 sums come in another order, which bundles allow 1e-4 for as well.
+    assert largest < 1e-4
+    assert line.store.run("monday").finished_at is not None
+
+
+def test_what_cannot_be_read_is_put_aside_with_its_reason(line: Line) -> None:
+    queue = line.begin()
+    done(line, queue)
+    (aside,) = [r for r in kept(line) if r.verdict is Verdict.INVALID]
+    assert aside.path.endswith("torn.png")
+    assert len(aside.sha256) == 64
+    assert queue.quarantined() == [(aside.path, aside.reasons[0])]
+    assert "ends inside its IDAT chunk" in aside.reasons[0]
+    assert aside.heat_map_path is None
+
+
+def test_every_judged_picture_has_its_heat_map_and_preview(line: Line) -> None:
+    done(line, line.begin())
+    shown = Artefacts(line.folder)
+    for record in kept(line):
+        judged = record.verdict is not Verdict.INVALID
+        assert (shown.heat_map(record) is not None) == (shown.preview(record) is not None) == judged
+    whole = line.detector.inspect(line.pictures[0])
+    assert whole.heat_map is not None
+    heat = shown.heat_map(kept(line)[0])
+    assert heat is not None
+    assert np.allclose(heat, whole.heat_map, rtol=2e-3)
+
+
+def test_a_job_that_is_stopped_goes_on_where_it_was(line: Line) -> None:
+    line.begin(name="calm")
+    done(line, Queue(line.store, "calm"))
+    queue = line.begin()
+    ended, steps = queue.progress(), 0
+    while ended.left and steps < 10:
+        asked: list[int] = []
+
+        def stop(asked: list[int] = asked) -> bool:
+            asked.append(1)
+            return len(asked) > 1
+
+        ended = done(line, queue, stop=stop)
+        # One batch a time, and nothing that was claimed ahead is kept back from others.
+        assert ended.leased == 0
+        assert len(kept(line)) == ended.done + ended.quarantined
+        steps += 1
+    assert 2 < steps < 10
+    assert compared(kept(line, "calm"), kept(line))[:3] == (0, 0, 0)
+    assert [r.path for r in kept(line)] == [str(path) for path in line.pictures]
+
+
+def test_several_workers_share_a_run(line: Line) -> None:
+    queue = line.begin()
+    failures: list[BaseException] = []
+
+    def go() -> None:
+        own = Store.open(line.place / "record.db")
+        try:
+            work(Queue(own, "monday"), Detector.load(line.model, device="cpu"), RULE, line.folder)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            own.close()
+
+    workers = [threading.Thread(target=go) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert failures == []
+    assert queue.progress() == Progress(done=19, quarantined=1)
+    assert [r.path for r in kept(line)] == [str(path) for path in line.pictures]
+
+
+class Failing:
+    """A detector that fails at the ``at``-th picture."""
+
+    def __init__(self, detector: Detector, at: int, error: Exception) -> None:
+        self._detector, self._at, self._error, self._seen = detector, at, error, 0
+
+    def inspect_many(self, pictures: Iterable[Any], /) -> Iterator[Inspection]:
+        for inspection in self._detector.inspect_many(pictures):
+            if self._seen == self._at:
+                raise self._error
+            self._seen += 1
+            yield inspection
+
+
+@pytest.mark.parametrize("at", [0, 9])
+def test_what_goes_wrong_while_judging_is_told_and_loses_nothing(line: Line, at: int) -> None:
+    queue = line.begin()
+    with pytest.raises(MemoryError, match="none left"):
+        work(queue, Failing(line.detector, at, MemoryError("none left")), RULE, line.folder)
+    progress = queue.progress()
+    assert (progress.leased, progress.done) == (0, 8 if at else 0)
+    assert done(line, queue) == Progress(done=19, quarantined=1)
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_disk_that_refuses_is_told_and_loses_nothing(
+    line: Line, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = line.begin()
+    true, calls = Artefacts.keep, [0]
+
+    def refuse(self: Artefacts, files: dict[str, bytes]) -> None:
+        calls[0] += 1
+        if calls[0] > after:
+            raise RunError(expected="to write", found="no space left", remedy="Make room.")
+        true(self, files)
+
+    monkeypatch.setattr(Artefacts, "keep", refuse)
+    with pytest.raises(RunError, match="no space left"):
+        done(line, queue)
+    monkeypatch.undo()
+    progress = queue.progress()
+    assert (progress.leased, progress.done) == (0, 8 * after)
+    assert done(line, queue) == Progress(done=19, quarantined=1)
+
+
+def test_a_run_goes_on_under_the_thresholds_it_was_begun_with(line: Line) -> None:
+    own = line.detector.thresholds
+    line.detector.adopt_thresholds(0.5, 0.75, 4)
+    # The file of revisions is beside the model, and knows no fourth.
+    with pytest.raises(DiffernetError, match="revision 4"):
+        line.begin()
+    line.detector = Detector.load(line.model, device="cpu")
+    queue = line.begin()
+    done(line, queue, stop=lambda: bool(kept(line)))
+    again = Detector.load(line.model, device="cpu")
+    resumed = resume(line.store, "monday", again)
+    work(resumed, again, RULE, line.folder)
+    assert {(r.t_review, r.t_defect, r.threshold_revision) for r in kept(line)} == {
+        (own.review, own.defect, 0)
+    }
+    assert model_folder(line.store.run("monday")) == line.model.resolve()
+    with pytest.raises(StoreError, match="of revision 4"):
+        resume(line.store, "monday", line.detector.adopt_thresholds(0.5, 0.75, 4))
+
+
+def test_a_run_of_another_model_is_not_resumed(line: Line, trained: Path) -> None:
+    from trust.batch_checks import make_model
+
+    line.begin()
+    make_model(trained / "good", line.place / "other", 7)
+    with pytest.raises(StoreError, match="which run monday was begun with"):
+        resume(line.store, "monday", Detector.load(line.place / "other", device="cpu"))
+
+
+def test_what_is_put_aside_and_mended_is_judged_by_a_retry(line: Line, trained: Path) -> None:
+    queue = line.begin()
+    done(line, queue)
+    torn = line.pictures[18]
+    torn.write_bytes((trained / "pictures" / "000018.png").read_bytes())
+    assert queue.retry() == 1
+    assert done(line, queue) == Progress(done=20)
+    (mended,) = [r for r in kept(line) if r.path == str(torn)]
+    assert mended.verdict is not Verdict.INVALID
+    assert Artefacts(line.folder).heat_map(mended) is not None
+
+
+def test_a_file_that_is_no_part_is_a_wrong_input_here_too(line: Line) -> None:
+    done(line, line.begin([white(line.place / "white.png")]))
+    assert [r.verdict for r in kept(line)] == [Verdict.OOD]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names that are no text are of POSIX")
+def test_a_name_that_is_no_text_is_inspected_like_any(line: Line) -> None:
+    odd = line.place / os.fsdecode(b"part\xff.png")
+    odd.write_bytes(line.pictures[0].read_bytes())
+    assert done(line, line.begin([odd])) == Progress(done=1)
+    assert [r.path for r in kept(line)] == [str(odd)]
+    assert Artefacts(line.folder).preview(kept(line)[0]) is not None
