@@ -399,6 +399,9 @@ def _speed(store: Store, run_id: str, count: int) -> float:
 
 def _bytes(store: Store) -> int:
     with store.engine.connect() as connection:
+        if store.engine.dialect.name != "sqlite":
+            size = connection.exec_driver_sql("SELECT pg_database_size(current_database())")
+            return int(size.scalar_one())
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         free = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
         return int(pages - free) * int(connection.exec_driver_sql("PRAGMA page_size").scalar_one())
@@ -451,7 +454,7 @@ def main() -> None:
             "runs": RUNS,
             "seed": SEED,
             "engine": _engine_name(store),
-            "mebibytes": None if asked.db else round(_bytes(store) / 2**20),
+            "mebibytes": round(_bytes(store) / 2**20),
             "filled_items_a_second": None if speed is None else round(speed),
             "questions": measure(store, asked.items),
             "costs": costs(store, [str(i.name) for i in schema.items.indexes]) if asked.costs else {},
@@ -469,7 +472,7 @@ def _engine_name(store: Store) -> str:
     if store.engine.dialect.name == "sqlite":
         return f"SQLite {sqlite3.sqlite_version}"
     with store.engine.connect() as connection:
-        return str(connection.exec_driver_sql("SHOW server_version").scalar_one()).join(("PostgreSQL ", ""))
+        return f"PostgreSQL {connection.exec_driver_sql('SHOW server_version').scalar_one()}"
 
 
 if __name__ == "__main__":

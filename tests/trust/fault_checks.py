@@ -20,6 +20,7 @@ from typing import Any, Self
 import cv2
 import numpy as np
 
+from differnet.cli.exits import ExitCode
 from differnet.records import Record, Verdict
 from differnet.reporting.artefacts import FOLDERS, Artefacts
 from differnet.store import Asked, Store, check, connect, schema
@@ -79,6 +80,7 @@ def failing_steps(size: int, seed: int = 0, items: int = 10) -> Finding:
             "steps refused": sum(trial.kinds[kind] for kind in KINDS),
             **{f"real: {kind}": trial.kinds[kind] for kind in ("size of files", "open files", "full disk")},
             "ended in a typed error": caught["typed"],
+            "of these called a damaged model": caught["model blamed"],
             "went on without the step": caught["went on"],
             "ended in another error": caught["untyped"],
             "no message of three lines": caught["unsaid"],
@@ -95,6 +97,8 @@ def failing_steps(size: int, seed: int = 0, items: int = 10) -> Finding:
     )
 
 
+# The error that cuts off reading a model's files is told as that of the model.
+_CODES = (ExitCode.ERROR, ExitCode.VERIFICATION, ExitCode.TRY_AGAIN)
 _BAD = ("untyped", "unsaid", "damaged", "torn", "half", "drafts", "not resumed", "different")
 
 
@@ -209,8 +213,9 @@ class _Trial:
         if told["code"] == 0:
             self.caught["went on"] += 1
             return
-        typed = told.get("error", [])[1:2] == ["DiffernetError"] and told["code"] in (1, 75)
+        typed = told.get("error", [])[1:2] == ["DiffernetError"] and told["code"] in _CODES
         self.caught["typed" if typed else "untyped"] += 1
+        self.caught["model blamed"] += told["code"] == ExitCode.VERIFICATION
         heads = [line.split(":")[0] for line in told["said"].splitlines()]
         self.caught["unsaid"] += heads.count("found") != 1 or "do this" not in heads or "Traceback" in heads
 
