@@ -474,15 +474,17 @@ def open_page(program: str, folder: Path, page: str) -> tuple[str, str]:
     return root[0], html.unescape(title[1])
 
 
-def payloads_stay_text(size: int, *, everywhere: bool = True) -> Finding:
+def payloads_stay_text(size: int, seed: int = 0, *, everywhere: bool = True) -> Finding:
     """S5. Put payloads into everything from outside, and look at report, tables, dashboard and browser.
 
     Args:
-        size: How many payloads, evenly chosen.
+        size: How many payloads, drawn without putting back.
+        seed: Of which, and of their order.
         everywhere: Open the dashboard and, where there is one, a browser as well.
     """
     began = time.monotonic()
-    chosen = [PAYLOADS[int(place)] for place in np.linspace(0, len(PAYLOADS) - 1, size).round()]
+    places = np.random.default_rng(seed).permutation(len(PAYLOADS))[:size]
+    chosen = [PAYLOADS[int(place)] for place in places]
     figures: dict[str, Figure] = {"pages": size}
     troubles = page_troubles(chosen)
     figures["changed pages"] = len(troubles)
