@@ -1,6 +1,6 @@
 """How fast the record answers when it holds a million inspected parts.
 
-    python benchmarks/record.py                 SQLite, a million items: reports/trust/record.json
+    python benchmarks/record.py                 SQLite, a million items: reports/record.json
     python benchmarks/record.py --items 50000   fewer
     python benchmarks/record.py --db URL        an empty PostgreSQL database instead of a file
     python benchmarks/record.py --costs         also what every index costs
@@ -41,7 +41,7 @@ from differnet.store.connecting import writing
 from differnet.store.queue import Queue, Wanted, item_id_of
 
 ROOT = Path(__file__).resolve().parents[1]
-OUT = ROOT / "reports" / "trust"
+OUT = ROOT / "reports"
 
 SEED = 7
 RUNS = 200
