@@ -1,6 +1,6 @@
 """How fast the record answers when it holds a million inspected parts.
 
-    python benchmarks/record.py                 SQLite, a million items: reports/trust/record.json
+    python benchmarks/record.py                 SQLite, a million items: reports/record.json
     python benchmarks/record.py --items 50000   fewer
     python benchmarks/record.py --db URL        an empty PostgreSQL database instead of a file
     python benchmarks/record.py --costs         also what every index costs
@@ -41,7 +41,7 @@ from differnet.store.connecting import writing
 from differnet.store.queue import Queue, Wanted, item_id_of
 
 ROOT = Path(__file__).resolve().parents[1]
-OUT = ROOT / "reports" / "trust"
+OUT = ROOT / "reports"
 
 SEED = 7
 RUNS = 200
@@ -410,10 +410,11 @@ def _bytes(store: Store) -> int:
 def section(found: dict[str, Any]) -> str:
     """Write what was measured as a section of a report."""
     worst = max(found["questions"].items(), key=lambda pair: pair[1]["median_ms"])
+    load = f" under a load of {found['load']}" if found.get("load") is not None else ""
     lines = [
         f"## The record at {found['items']:,} items",
         "",
-        f"{found['engine']}, {found['mebibytes']:,} MiB, {found['runs']} runs, on {found['machine']}. "
+        f"{found['engine']}, {found['mebibytes']:,} MiB, {found['runs']} runs, on {found['machine']}{load}. "
         f'The slowest question is "{worst[0]}" with a median of {worst[1]["median_ms"]:,.0f} ms.',
         "",
         "| question | median, ms | worst, ms | read from end to end, or sorted |",
@@ -460,6 +461,8 @@ def main() -> None:
             "costs": costs(store, [str(i.name) for i in schema.items.indexes]) if asked.costs else {},
             "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            # Of the last minute, after the last question: times on a machine that does other work say little.
+            "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         }
         store.close()
     asked.out.mkdir(parents=True, exist_ok=True)

@@ -54,6 +54,7 @@ def test_a_section_tells_every_question(filled: Store, bench: ModuleType) -> Non
         "mebibytes": 3,
         "runs": bench.RUNS,
         "machine": "here",
+        "load": 0.5,
         "questions": bench.measure(filled, ITEMS, lambda _: None),
         "costs": bench.costs(filled, ["ix_items_latest"], 40),
     }
