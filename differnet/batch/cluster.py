@@ -175,7 +175,8 @@ def _connect(ray: Any, address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray.init(
-            address=address,
+            # Without an address Ray would join whatever cluster was begun on this machine last.
+            address=address or "local",
             include_dashboard=False if address is None else None,
             configure_logging=False,
             log_to_driver=False,

@@ -21,14 +21,12 @@ from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Protocol, Self, TypeVar
 
 from differnet.images.decoders import Decoders, Limits, Refused
+from differnet.images.headers import ImageError, Refusal
 from differnet.images.reading import ReadingRule
-from differnet.records import Inspection, Picture, Record
+from differnet.records import DiffernetError, Inspection, Picture, Record
 from differnet.reporting.artefacts import Artefacts, heat_map_path
 from differnet.store import StoreError
 from differnet.store.queue import Claim, Progress, Queue, item_id_of
@@ -42,8 +40,20 @@ _HELD_BYTES = 512 * 2**20
 _PATIENCE, _WRITING = 0.5, 0.02
 """Seconds between two looks at a run of which others, or its own writing, hold all that is left."""
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+_TELLING = 1.0
+"""Seconds between two counts of a run's progress."""
+
+_AWAY = 90.0
+"""Seconds for which the record may be busy or away before a job ends: a server is started anew in less."""
+
+Found = TypeVar("Found")
+Source = Picture | Refused
+Judged = tuple[Claim, Inspection, Source]
 Told = Callable[[Progress], None]
+
+
+class JobError(DiffernetError):
+    """Raised where a job cannot begin to work."""
 
 
 class Judge(Protocol):
@@ -77,13 +87,14 @@ def work(
         folder: Of the run, for heat maps and previews.
         decoders: Processes that decode.
         limits: What decoding one picture may take.
-        told: Called with the run's progress after every few pictures, from another thread.
+        told: Called with the run's progress, at most once a second, from another thread.
         stop: Asked between steps. Pictures that are in the network then are settled, others given back.
 
     Returns:
         The run's progress at the end; finished unless ``left``.
 
     Raises:
+        JobError: The folders of the first pictures are not there.
         RunError: The disk refused a file.
         DecoderError: The system started no process to decode in.
         StoreError: The store refused a transaction. What was acknowledged stands, in both cases.
@@ -104,7 +115,10 @@ def work(
     run.release(owner)
     run.finish()
     artefacts.tidy()
-    return run.progress()
+    progress = run.progress()
+    if told is not None:
+        told(progress)
+    return progress
 
 
 def _go_on(
@@ -115,20 +129,79 @@ def _go_on(
     settling: _Settling,
     stop: Callable[[], bool],
 ) -> None:
-    ahead = _Ahead(pool)
+    ahead, judging = _Ahead(pool), _Judging(judge)
     while not stop():
         settling.check()
         if ahead.short():
-            ahead.add(run.claim(owner, BATCH))
+            ahead.add(_patiently(lambda: run.claim(owner, BATCH), stop))
         batch = ahead.take()
         if batch:
-            sources = [source for _, source in batch]
-            inspections = list(judge.inspect_many(sources))
-            settling.add([(claim, i, s) for (claim, s), i in zip(batch, inspections, strict=True)])
-        elif not run.progress().left:
+            if not judging.works:
+                _require_drive(batch)
+            settling.add(judging.judge(batch))
+        elif not _patiently(run.progress, stop).left:
             return
         else:
             time.sleep(_WRITING if settling.busy() else _PATIENCE)
+
+
+def _require_drive(batch: Sequence[tuple[Claim, Source]]) -> None:
+    """Refuse to put everything aside where not the pictures are gone but what they lie on.
+
+    Raises:
+        JobError: Of the first pictures none is there, nor the folder of any.
+    """
+    for claim, source in batch:
+        gone = isinstance(source, Refused) and source.error.reason is Refusal.MISSING
+        if not gone or Path(claim.path).parent.exists():
+            return
+    raise JobError(
+        expected=f"the folder {Path(batch[0][0].path).parent}",
+        found="no such folder",
+        remedy="Is its drive connected? Then resume the run; nothing was put aside.",
+    )
+
+
+def _patiently(step: Callable[[], Found], stop: Callable[[], bool] = lambda: False) -> Found:
+    """Take a step of the store once more while it is busy or away, for as long as a server takes to start."""
+    deadline = time.monotonic() + _AWAY
+    while True:
+        try:
+            return step()
+        except StoreError as error:
+            if not error.passing or stop() or time.monotonic() > deadline:
+                raise
+            time.sleep(_PATIENCE)
+
+
+class _Judging:
+    """Judge batches; a picture that alone makes judging fail is put aside instead of ending the job."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self.works = False
+
+    def judge(self, batch: Sequence[tuple[Claim, Source]]) -> list[Judged]:
+        try:
+            inspections = list(self._judge.inspect_many([source for _, source in batch]))
+        except Exception as error:
+            inspections = self._one_by_one([source for _, source in batch], error)
+        self.works = True
+        return [(claim, i, s) for (claim, s), i in zip(batch, inspections, strict=True)]
+
+    def _one_by_one(self, sources: Sequence[Source], whole: Exception) -> list[Inspection]:
+        found: list[Inspection] = []
+        failed = 0
+        for source in sources:
+            try:
+                found += self._judge.inspect_many([source])
+            except Exception as error:
+                failed += 1
+                found += self._judge.inspect_many([_unjudged(source, error)])
+        # Where most fail it is the machine or the model, not the pictures.
+        if 2 * failed > len(sources) and not (failed == 1 and self.works):
+            raise whole
+        return found
 
 
 class _Ahead:
@@ -137,7 +210,8 @@ class _Ahead:
     def __init__(self, pool: Decoders) -> None:
         self._pool = pool
         self._claimed: deque[Claim] = deque()
-        self._begun: deque[tuple[Claim, Future[Picture | Refused]]] = deque()
+        self._begun: deque[tuple[Claim, Future[Source]]] = deque()
+        self._largest = 0
 
     def short(self) -> bool:
         """Tell whether the next batch is not yet being decoded."""
@@ -147,23 +221,27 @@ class _Ahead:
         self._claimed.extend(claims)
         self._begin()
 
-    def take(self) -> list[tuple[Claim, Picture | Refused]]:
+    def take(self) -> list[tuple[Claim, Source]]:
         """Return the next batch, decoded; of large pictures a smaller one."""
-        taken: list[tuple[Claim, Picture | Refused]] = []
+        taken: list[tuple[Claim, Source]] = []
         held = 0
         while self._begun and len(taken) < BATCH and held < _HELD_BYTES:
             claim, future = self._begun.popleft()
             source = future.result()
             held += _bytes_of(source)
+            self._largest = max(self._largest, _bytes_of(source))
             taken.append((claim, source))
             self._begin()
         return taken
 
     def _begin(self) -> None:
-        held = sum(_bytes_of(f.result()) for _, f in self._begun if f.done())
-        while self._claimed and (held < _HELD_BYTES or not self._begun):
+        while self._claimed and (self._held() < _HELD_BYTES or not self._begun):
             claim = self._claimed.popleft()
             self._begun.append((claim, self._pool.decode(Path(claim.path))))
+
+    def _held(self) -> int:
+        """Return the bytes of what is decoded, and of what is being decoded, each as large as the largest."""
+        return sum(_bytes_of(f.result()) if f.done() else self._largest for _, f in self._begun)
 
 
 class _Settling:
@@ -175,8 +253,9 @@ class _Settling:
         self._artefacts = artefacts
         self._told = told
         # Two batches at most wait: their pixels do.
-        self._waiting: queue.Queue[list[tuple[Claim, Inspection, Picture | Refused]] | None] = queue.Queue(2)
+        self._waiting: queue.Queue[list[Judged] | None] = queue.Queue(2)
         self._error: BaseException | None = None
+        self._told_at = 0.0
         self._thread = threading.Thread(target=self._settle_all, name="settling")
 
     def __enter__(self) -> Self:
@@ -186,12 +265,15 @@ class _Settling:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and not isinstance(error, Exception):
+            # Somebody wants an end at once: what waits is not written, and claimed once more.
+            self._error = self._error or error
         self._waiting.put(None)
         self._thread.join()
         if self._error is not None and kind is None:
             raise self._error
 
-    def add(self, judged: list[tuple[Claim, Inspection, Picture | Refused]]) -> None:
+    def add(self, judged: list[Judged]) -> None:
         """Hand over a batch.
 
         Raises:
@@ -220,7 +302,7 @@ class _Settling:
             finally:
                 self._waiting.task_done()
 
-    def _settle(self, judged: Sequence[tuple[Claim, Inspection, Picture | Refused]]) -> None:
+    def _settle(self, judged: Sequence[Judged]) -> None:
         files: dict[str, bytes] = {}
         settled: list[tuple[Claim, Record]] = []
         for claim, inspection, source in judged:
@@ -229,9 +311,17 @@ class _Settling:
             files |= self._artefacts.pack(record, inspection.heat_map, pixels)
             settled.append((claim, record))
         self._artefacts.keep(files)
-        self._run.settle(self._owner, settled)
-        if self._told is not None:
+        # To be repeated without harm: what was settled is no longer this owner's.
+        _patiently(lambda: self._run.settle(self._owner, settled))
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._told is None or time.monotonic() - self._told_at < _TELLING:
+            return
+        # Counting is for a person to see, and no reason to end.
+        with contextlib.suppress(StoreError):
             self._told(self._run.progress())
+        self._told_at = time.monotonic()
 
 
 class _Heartbeat:
@@ -262,6 +352,19 @@ class _Heartbeat:
                 continue
 
 
+def _unjudged(source: Source, error: Exception) -> Source:
+    """Say of a picture that it could not be judged; of a refused one that is said already."""
+    if isinstance(source, Refused):
+        return source
+    why = ImageError(
+        Refusal.UNJUDGED,
+        expected="a picture that can be judged",
+        found=f"one on which that fails: {type(error).__name__}: {str(error)[:200]}",
+        remedy="Inspect it alone to see more, and report it: differnet inspect MODEL PICTURE --debug.",
+    )
+    return Refused(source.path or Path(), why, source.sha256)
+
+
 def _record_of(run_id: str, claim: Claim, inspection: Inspection) -> Record:
     item_id = item_id_of(claim.path)
     shown = None if inspection.heat_map is None else heat_map_path(item_id)
@@ -275,5 +378,5 @@ def _record_of(run_id: str, claim: Claim, inspection: Inspection) -> Record:
     )
 
 
-def _bytes_of(source: Picture | Refused) -> int:
+def _bytes_of(source: Source) -> int:
     return source.pixels.nbytes if isinstance(source, Picture) else 0

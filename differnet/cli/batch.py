@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import shlex
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -13,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from differnet.cli.data import JsonOption, LayoutOption
-from differnet.cli.db import USUAL_PLACE, PlaceOption, open_record
+from differnet.cli.db import USUAL_PLACE, PlaceOption, open_record, shown_place
 from differnet.cli.exits import ExitCode
 from differnet.cli.inspect import FAILING, FailOn, expand, run_facts
 from differnet.cli.terminal import Terminal, plain_table, terminal
-from differnet.cli.train import DeviceOption, load_model, require_unused
+from differnet.cli.train import DeviceOption, PlaceError, load_model, require_unused
 from differnet.records import Verdict
 
 if TYPE_CHECKING:
@@ -106,6 +110,12 @@ def run(
     shown = terminal()
     with open_record(place) as store:
         begun = _known_run(store, name)
+        if begun is not None and out is not None and out.resolve() != Path(begun.folder).resolve():
+            raise PlaceError(
+                expected=f"no --out for run {name}, whose pictures are in {begun.folder}",
+                found=str(out),
+                remedy="Leave --out away, or name another run.",
+            )
         folder = out if out is not None else Path(begun.folder) if begun else None
         if begun is None and folder is not None:
             require_unused(folder)
@@ -128,10 +138,10 @@ def run(
             replace(facts, run_id=named, started_at=begun.started_at if begun else None),
             model,
             folder,
-            [Wanted(str(w.path.absolute()), w.label) for w in wanted],
+            [Wanted(_whole_path(w.path), w.label) for w in wanted],
         )
         queue = begin(store, detector, plan)
-        _work(shown, store, queue, detector, model, _Engines(engine, workers, address, decoders, place))
+        _work(shown, store, queue, detector, model, _Workplace(engine, workers, address, decoders, place))
         _tell(shown, store, queue, place, fail_on or [], as_json)
 
 
@@ -151,7 +161,7 @@ def resume_(
     """Work on a run that was begun, alone or beside other processes, under its own thresholds."""
     shown = terminal()
     with open_record(place, known=True) as store:
-        _resume(shown, store, name, model, device, _Engines(engine, workers, address, decoders, place))
+        _resume(shown, store, name, model, device, _Workplace(engine, workers, address, decoders, place))
         _tell(shown, store, _queue(store, name), place, fail_on or [], as_json)
 
 
@@ -172,7 +182,7 @@ def retry(
         count = queue.retry()
         shown.note(f"{count:,} pictures are tried once more.")
         if count:
-            _resume(shown, store, name, model, device, _Engines(Engine.LOCAL, 1, None, decoders, place))
+            _resume(shown, store, name, model, device, _Workplace(Engine.LOCAL, 1, None, decoders, place))
         _tell(shown, store, queue, place, fail_on or [], as_json)
 
 
@@ -184,28 +194,33 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show how far runs are, and with RUN also what was put aside and why."""
+    from differnet.store import Asked
     from differnet.store.queue import Queue
 
     shown = terminal()
     with open_record(place, known=True) as store:
-        found = [store.run(name)] if name is not None else store.runs(limit=limit)
+        found = [store.run(name)] if name is not None else store.runs(limit=limit, jobs=True)
         queues = [Queue(store, run.run_id) for run in found]
         progress = [(run, queue.progress()) for run, queue in zip(found, queues, strict=True)]
-        jobs = [(run, p) for run, p in progress if p.total or name is not None]
-        aside = queues[0].quarantined() if name is not None else []
+        jobs = [(run, p, store.verdict_counts(Asked(run_id=run.run_id))) for run, p in progress]
+        aside = queues[0].quarantined(limit) if name is not None else []
     if as_json:
-        told = [_state(run, p) for run, p in jobs]
+        told = [_state(run, p, counts) for run, p, counts in jobs]
         shown.write_json({"runs": told, "quarantined": [{"path": p, "reason": r} for p, r in aside]})
         return
     rows = [
-        (run.run_id, _words(run, p), *(f"{n:,}" for n in (p.total, p.done, p.left, p.quarantined)))
-        for run, p in jobs
+        (
+            *(run.run_id, _words(run, p), f"{p.total:,}", f"{p.left:,}"),
+            *(f"{counts[verdict]:,}" for verdict in Verdict),
+        )
+        for run, p, counts in jobs
     ]
-    shown.write_table(
-        plain_table(("run", "state", "pictures", "judged", "left", "put aside"), rows, numbers=4)
-    )
+    columns = ("run", "state", "pictures", "left", *(verdict.value for verdict in Verdict))
+    shown.write_table(plain_table(columns, rows, numbers=7))
     for path, reason in aside:
         shown.tell(f"{path}: {reason}")
+    if name is not None and len(aside) < (all_aside := progress[0][1].quarantined):
+        shown.note(f"{len(aside):,} of {all_aside:,} that were put aside; --limit shows more.")
 
 
 @app.command("merge")
@@ -218,8 +233,7 @@ def merge(
 ) -> None:
     """Put the runs of other records into this one: of every line's machine into the plant's, say.
 
-    What it holds already is left as it is, so that merging again is safe. Heat maps and previews stay where
-    they are.
+    Merging again adds what is new, and what has moved on since. Heat maps and previews stay where they are.
     """
     from differnet.store.merging import merge as merged
 
@@ -228,44 +242,50 @@ def merge(
     with open_record(place) as store:
         for other in records:
             with open_record(other, known=True) as source, shown.steps() as steps:
-                found = merged(store, source, steps.named(f"merging {other}"))
-            told.append({"record": other, **vars(found)})
+                found = merged(store, source, steps.named(f"merging {shown_place(other)}"))
+            told.append({"record": shown_place(other), **vars(found)})
     if as_json:
-        shown.write_json({"db": place, "merged": told})
+        shown.write_json({"db": shown_place(place), "merged": told})
         return
     for each in told:
         shown.tell(
             f"{each['record']}: {each['items']:,} pictures of {each['runs']:,} runs and {each['reviews']:,} "
-            "reviews were new."
+            f"reviews were new; {each['changed']:,} had moved on."
         )
 
 
-class _Engines:
+@dataclass(frozen=True)
+class _Workplace:
     """Where a job works, as the command line says it."""
 
-    def __init__(self, engine: Engine, workers: int, address: str | None, decoders: int, place: str) -> None:
-        self.engine = engine
-        self.workers = workers
-        self.address = address
-        self.decoders = decoders
-        self.place = place
+    engine: Engine
+    workers: int
+    address: str | None
+    decoders: int
+    place: str
 
 
 def _known_run(store: Store, name: str | None) -> RunEntry | None:
-    from differnet.store import StoreError
+    from differnet.store import NoRunError
 
     if name is None:
         return None
     try:
         return store.run(name)
-    except StoreError:
+    except NoRunError:
         return None
+
+
+def _whole_path(path: Path) -> str:
+    # One name a file, however it was spelt. Links keep their names, which say what a part is.
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 def _usual_name(product: str) -> str:
     from datetime import UTC, datetime
 
-    return f"{product or 'run'}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    # Two that begin in the same second are two runs.
+    return f"{product or 'run'}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def _queue(store: Store, name: str) -> Queue:
@@ -277,7 +297,7 @@ def _queue(store: Store, name: str) -> Queue:
 
 
 def _resume(
-    shown: Terminal, store: Store, name: str, model: Path | None, device: str, engines: _Engines
+    shown: Terminal, store: Store, name: str, model: Path | None, device: str, workplace: _Workplace
 ) -> None:
     from differnet.batch import model_folder, resume
 
@@ -286,11 +306,11 @@ def _resume(
     detector = load_model(place, device, adopt=False)
     queue = resume(store, name, detector)
     shown.note(f"Run {name} goes on under T1 {run.t_review:.3f} and T2 {run.t_defect:.3f}, as it was begun.")
-    _work(shown, store, queue, detector, place, engines)
+    _work(shown, store, queue, detector, place, workplace)
 
 
 def _work(
-    shown: Terminal, store: Store, queue: Queue, detector: Detector, model: Path, engines: _Engines
+    shown: Terminal, store: Store, queue: Queue, detector: Detector, model: Path, workplace: _Workplace
 ) -> None:
     from differnet.batch import work
 
@@ -301,23 +321,23 @@ def _work(
             steps("inspecting", progress.total - progress.left, progress.total)
 
         told(queue.progress())
-        if engines.engine is Engine.RAY:
+        if workplace.engine is Engine.RAY:
             from differnet.batch.cluster import work_on_ray
 
             work_on_ray(
                 queue,
                 model,
                 folder,
-                engines.place,
-                workers=engines.workers,
-                decoders=engines.decoders,
-                address=engines.address,
+                workplace.place,
+                workers=workplace.workers,
+                decoders=workplace.decoders,
+                address=workplace.address,
                 told=told,
                 stop=stop,
             )
         else:
             rule = detector.settings.reading
-            work(queue, detector, rule, folder, decoders=engines.decoders, told=told, stop=stop)
+            work(queue, detector, rule, folder, decoders=workplace.decoders, told=told, stop=stop)
 
 
 def _tell(
@@ -329,8 +349,7 @@ def _tell(
     progress, run = queue.progress(), store.run(queue.run_id)
     counts = store.verdict_counts(Asked(run_id=run.run_id))
     if as_json:
-        verdicts = {verdict.value: counts[verdict] for verdict in Verdict}
-        shown.write_json(_state(run, progress) | {"verdicts": verdicts})
+        shown.write_json(_state(run, progress, counts))
     else:
         shown.write(run.run_id)
     shown.blank()
@@ -342,20 +361,21 @@ def _tell(
     if progress.quarantined > NAMED:
         shown.note(f"and {progress.quarantined - NAMED:,} more: differnet batch status {run.run_id}")
     shown.blank()
-    option = "" if place == USUAL_PLACE else f" --db {place}"
+    option = "" if place == USUAL_PLACE else f" --db {shlex.quote(shown_place(place))}"
+    name = shlex.quote(run.run_id)
     if progress.left:
         shown.warn(
             f"stopped with {progress.left:,} of {progress.total:,} left; all others are kept. "
-            f"Go on with: differnet batch resume {run.run_id}{option}"
+            f"Go on with: differnet batch resume {name}{option}"
         )
         raise typer.Exit(ExitCode.INTERRUPTED)
-    shown.note(f"Next: differnet report {run.run_id}{option}")
+    shown.note(f"Next: differnet report {name}{option}")
     if any(counts[Verdict(v)] for condition in fail_on for v in FAILING[condition]):
         raise typer.Exit(ExitCode.FAIL_ON)
     raise typer.Exit(ExitCode.QUARANTINED if progress.quarantined else ExitCode.OK)
 
 
-def _state(run: RunEntry, progress: Progress) -> dict[str, Any]:
+def _state(run: RunEntry, progress: Progress, counts: Mapping[Verdict, int]) -> dict[str, Any]:
     return {
         "run": run.run_id,
         "state": _words(run, progress),
@@ -366,6 +386,7 @@ def _state(run: RunEntry, progress: Progress) -> dict[str, Any]:
         "folder": run.folder,
         "began": run.started_at,
         "finished": run.finished_at,
+        "verdicts": {verdict.value: counts[verdict] for verdict in Verdict},
     }
 
 

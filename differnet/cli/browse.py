@@ -113,11 +113,11 @@ def _open_run(name: str, place: str) -> tuple[Run, Path]:
 
 
 def _named(store: Store, name: str) -> str | None:
-    from differnet.store import StoreError
+    from differnet.store import NoRunError
 
     try:
         return store.run(name).run_id
-    except (StoreError, UnicodeEncodeError):
+    except (NoRunError, UnicodeEncodeError):
         # A name of bytes that are no text is the name of no run.
         return None
 

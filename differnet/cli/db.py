@@ -73,7 +73,7 @@ def add(
             added = keep_run(store, run, steps.named(f"keeping {run.path.name}"))
             told.append({"run": run.facts.run_id, "pictures": len(run.records), "added": added})
     if as_json:
-        shown.write_json({"db": place, "runs": told})
+        shown.write_json({"db": shown_place(place), "runs": told})
         return
     for each in told:
         shown.tell(f"{each['run']}: {each['added']:,} of {each['pictures']:,} pictures were new.")
@@ -243,13 +243,13 @@ def check(place: PlaceOption = USUAL_PLACE, as_json: JsonOption = False) -> None
     finally:
         engine.dispose()
     if as_json:
-        shown.write_json({"db": place, "sound": not wrong, "wrong": wrong})
+        shown.write_json({"db": shown_place(place), "sound": not wrong, "wrong": wrong})
     elif not wrong:
-        shown.tell(f"{place} is sound.")
+        shown.tell(f"{shown_place(place)} is sound.")
     if wrong:
         raise VerificationError(
             StoreError(
-                expected=f"a sound record at {place}",
+                expected=f"a sound record at {shown_place(place)}",
                 found="; ".join(wrong[:3]) + (f"; {len(wrong) - 3} more" if len(wrong) > 3 else ""),
                 remedy="Restore a backup, and add the runs since then again: differnet db add RUN.",
             )
@@ -299,6 +299,13 @@ def keep_run(store: Store, run: RunFolder, told: Callable[[int, int], None] | No
         "differnet db add", "add run", facts.run_id, {"added": added, "folder": str(run.path.resolve())}
     )
     return added
+
+
+def shown_place(place: str) -> str:
+    """Return the place of a record without its password."""
+    from differnet.store import shown_place as shown
+
+    return shown(place)
 
 
 @contextmanager

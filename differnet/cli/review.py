@@ -95,9 +95,11 @@ def add(
     told: list[dict[str, Any]] = []
     with open_record(place, known=True) as store:
         found = [find_item(store, run, item) for item in dict.fromkeys(items)]
-        for record in {record.item_id: record for record in found}.values():
-            before = store.reviews(run, record.item_id)
-            store.review(run, record.item_id, entry)
+        meant = {record.item_id: record for record in found}
+        earlier = {item_id: store.reviews(run, item_id) for item_id in meant}
+        store.review_all(run, list(meant), entry)
+        for record in meant.values():
+            before = earlier[record.item_id]
             told.append(
                 {
                     "run": run,

@@ -1,8 +1,8 @@
 """The process in which files are decoded: whatever a codec does to it, the job that asked goes on.
 
-Run by `differnet.images.decoders` as ``python -m differnet.images.decoder_process BYTES``, it answers one
-question after another until its input ends. It says that it is ready; a question is a line of JSON, the
-answer a line of JSON that is followed by the pixels.
+Run by `differnet.images.decoders` as ``python -P -m differnet.images.decoder_process BYTES SECONDS``, it
+answers one question after another until its input ends. It says that it is ready; a question is a line of
+JSON, the answer a line of JSON that is followed by the pixels.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,20 +29,38 @@ try:
 except ImportError:  # Windows has no such limits.
     resource = None  # type: ignore[assignment]
 
+# The parent ends a process that takes too long; this is for one whose parent was killed meanwhile.
+_GRACE = 5
+
 
 def main() -> None:
     """Answer questions from standard input, on what was standard output."""
     # The job is asked to end, and ends this by closing the pipe when it has what it wants.
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, signal.SIG_IGN)
-    limit_memory(int(sys.argv[1]))
+    memory, seconds = (int(word) for word in sys.argv[1:])
+    limit_memory(memory)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # What a codec prints must not stand among the answers.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     answers.write(READY)
     answers.flush()
     for question in sys.stdin.buffer:
-        answer(json.loads(question), answers)
+        with _no_longer_than(seconds):
+            answer(json.loads(question), answers)
+
+
+@contextlib.contextmanager
+def _no_longer_than(seconds: int) -> Iterator[None]:
+    """End this process where a codec goes round in circles: the job that would do so may be gone."""
+    if not hasattr(signal, "alarm"):
+        yield
+        return
+    signal.alarm(seconds + _GRACE)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
 
 
 def limit_memory(most: int) -> None:

@@ -7,11 +7,13 @@ is replaced. Pixels come back through a pipe, which nothing has to clean up afte
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BufferedReader
@@ -154,7 +156,8 @@ class _Decoder:
                 _hear(process)
                 self._ready = True
             return _ask(process, path, self._rule)
-        except (EOFError, BrokenPipeError, ConnectionResetError):
+        except (EOFError, OSError):
+            # Whatever the system calls a pipe with nobody at its other end.
             ended = self._ended(process, late.is_set())
             return Refused(path, ended) if self._ready else None
         finally:
@@ -173,7 +176,8 @@ class _Decoder:
             if self._process is None or self._process.poll() is not None:
                 if self._process is not None:
                     _end(self._process)
-                self._process, self._ready = _start(self._limits.memory), False
+                limits = (str(self._limits.memory), str(math.ceil(self._limits.seconds)))
+                self._process, self._ready = _start(limits), False
             return self._process
 
     def _ended(self, process: subprocess.Popen[bytes], late: bool) -> ImageError:
@@ -195,12 +199,13 @@ class _Decoder:
         )
 
 
-def _start(memory: int) -> subprocess.Popen[bytes]:
+def _start(limits: Sequence[str]) -> subprocess.Popen[bytes]:
     # One thread each: there are as many decoders as are wanted.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "differnet.images.decoder_process", str(memory)],
+            # -P: a file that lies where the job was started is no module of this program.
+            [sys.executable, "-P", "-m", "differnet.images.decoder_process", *limits],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -227,7 +232,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         if stream is not None:
             try:
                 stream.close()
-            except BrokenPipeError:
+            except OSError:
                 # A question that nobody is left to read.
                 continue
 

@@ -47,6 +47,7 @@ class Refusal(StrEnum):
     WRONG_SHAPE = "wrong_shape"
     CRASHED = "crashed"
     TOO_SLOW = "too_slow"
+    UNJUDGED = "unjudged"
 
 
 class ImageError(DiffernetError):

@@ -1,6 +1,6 @@
 """The inspection record in a database: SQLite in a file by default, PostgreSQL by URL."""
 
-from differnet.store.connecting import StoreBusyError, StoreError, connect
+from differnet.store.connecting import NoRunError, StoreBusyError, StoreError, connect, shown_place
 from differnet.store.entries import (
     Asked,
     CalibrationEntry,
@@ -18,6 +18,7 @@ __all__ = [
     "CalibrationEntry",
     "Judgement",
     "ModelEntry",
+    "NoRunError",
     "ReviewEntry",
     "RevisionEntry",
     "RunEntry",
@@ -28,5 +29,6 @@ __all__ = [
     "check",
     "connect",
     "newest",
+    "shown_place",
     "upgrade",
 ]

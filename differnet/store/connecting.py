@@ -20,6 +20,10 @@ class StoreError(DiffernetError):
     """Raised when the store cannot be opened, or does not hold what is asked for."""
 
 
+class NoRunError(StoreError):
+    """Raised for a run that the store does not know."""
+
+
 class StoreBusyError(StoreError):
     """Raised when the store did not answer in time."""
 
@@ -57,6 +61,21 @@ def connect(place: str | Path) -> Engine:
         found=url.render_as_string(hide_password=True),
         remedy="Keep the record in a file, or in PostgreSQL.",
     )
+
+
+def shown_place(place: str | Path) -> str:
+    """Return a place as it may be printed and logged: without its password.
+
+    Example:
+        >>> shown_place("postgresql://ada:secret@plant/parts"), shown_place("record.db")
+        ('postgresql://ada:***@plant/parts', 'record.db')
+    """
+    if "://" not in str(place):
+        return str(place)
+    try:
+        return make_url(str(place)).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "a URL that cannot be read"
 
 
 def writing(engine: Engine) -> Engine:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, func, select
+from sqlalchemy import Connection, Engine, Table, and_, func, select
 from sqlalchemy.engine import RowMapping
 
+from differnet.records import Verdict
 from differnet.store import schema
-from differnet.store.connecting import StoreError, writing
-from differnet.store.rows import begin_run, insert_new, run_of
+from differnet.store.connecting import StoreError, now, writing
+from differnet.store.queue import tell_repeats
+from differnet.store.rows import begin_run, insert_new, json_text, run_of
 from differnet.store.store import Store
 from differnet.store.upgrading import plainly
 
@@ -20,22 +23,25 @@ _ROWS = 200
 
 @dataclass(frozen=True)
 class Merged:
-    """What was new to a record."""
+    """What a merge did to a record: what was new to it, and pictures whose verdict the other knew better."""
 
     runs: int = 0
     items: int = 0
     reviews: int = 0
+    changed: int = 0
 
 
 def merge(into: Store, other: Store, told: Callable[[int, int], None] | None = None) -> Merged:
-    """Put into one record what another one holds and it does not; nothing that is there is changed.
+    """Put into one record what another one holds and it does not.
 
-    A run with the same name, model and thresholds in both is one run, to which pictures are added. Cut off at
-    any time it leaves whole transactions, and merging again adds the rest.
+    A run with the same name, model and thresholds in both is one run, to which pictures are added. What has
+    moved on in the other since it was merged last moves on here: a picture that was tried again and has a
+    verdict now, one that was found to repeat another, the job's progress and end. Only what was INVALID may
+    become PASS. Cut off at any time it leaves whole transactions, and merging again does the rest.
 
     Args:
         into: The record that grows.
-        other: Is only read.
+        other: Is only read, as it stands when this begins.
         told: Called with (pictures done, pictures in all).
 
     Returns:
@@ -46,56 +52,137 @@ def merge(into: Store, other: Store, told: Callable[[int, int], None] | None = N
             picture of the same path. Runs before it, in the order of their names, are merged.
     """
     new = Merged()
-    with plainly(other.engine), other.engine.connect() as source:
+    with plainly(other.engine), _snapshot(other.engine) as source:
         for table in (schema.products, schema.models, schema.calibrations, schema.threshold_revisions):
             for rows in _pages(source, table):
-                with plainly(into.engine), writing(into.engine).begin() as target:
+                with _writing(into) as target:
                     insert_new(target, table, [dict(row) for row in rows])
         total, done = _count(source, schema.items), 0
         runs = source.execute(select(schema.runs).order_by(schema.runs.c.run_id)).mappings().all()
         for run in runs:
-            with plainly(into.engine), writing(into.engine).begin() as target:
+            with _writing(into) as target:
                 there = select(schema.runs.c.run_id).where(schema.runs.c.run_id == run["run_id"])
-                known = target.execute(there).first() is not None
-                begin_run(target, run_of(run))
-            items, reviews = 0, 0
+                new = replace(new, runs=new.runs + (target.execute(there).first() is None))
+                # It ends when all of it is here.
+                begin_run(target, replace(run_of(run), finished_at=None))
             for rows in _pages(source, schema.items, schema.items.c.run_id == run["run_id"]):
-                with plainly(into.engine), writing(into.engine).begin() as target:
-                    added, said = _merge_items(source, target, rows)
-                items, reviews, done = items + added, reviews + said, done + len(rows)
+                with _writing(into) as target:
+                    new = _merge_items(source, target, rows, new)
+                done += len(rows)
                 if told is not None:
                     told(done, total)
             for rows in _pages(source, schema.queue, schema.queue.c.run_id == run["run_id"]):
-                with plainly(into.engine), writing(into.engine).begin() as target:
+                with _writing(into) as target:
                     _merge_queue(target, rows)
-            new = Merged(new.runs + (not known), new.items + items, new.reviews + reviews)
+            with _writing(into) as target:
+                _finish(target, run)
+        for rows in _pages(source, schema.audit):
+            with _writing(into) as target:
+                for row in rows:
+                    _insert_once(target, schema.audit, _without_id(row))
     return new
 
 
-def _merge_items(source: Connection, target: Connection, rows: list[RowMapping]) -> tuple[int, int]:
-    """Add items that are new, with their regions, and reviews of all; return how many of either."""
-    added, said = 0, 0
+@contextmanager
+def _snapshot(engine: Engine) -> Iterator[Connection]:
+    """Read a record as it stands now, however long it takes."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            # SQLite reads so by itself.
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
+
+
+@contextmanager
+def _writing(into: Store) -> Iterator[Connection]:
+    with plainly(into.engine), writing(into.engine).begin() as target:
+        yield target
+
+
+def _merge_items(source: Connection, target: Connection, rows: list[RowMapping], new: Merged) -> Merged:
+    """Add items that are new, with their regions and reviews, and bring up to date what has moved on."""
+    columns = schema.items.c
     for row in rows:
-        columns = schema.items.c
-        same = select(columns.id).where(
-            columns.run_id == row["run_id"], columns.path == row["path"], columns.sha256 == row["sha256"]
+        same = select(columns.id, columns.sha256, columns.verdict).where(
+            columns.run_id == row["run_id"], columns.path == row["path"]
         )
-        found = target.execute(same).scalar()
+        found = target.execute(same).mappings().first()
         if found is None:
             _require_free(target, row)
             own = _without_id(row) | {"number": _free_number(target, schema.items, row)}
             inserted = schema.items.insert().values(own).returning(columns.id)
-            found = target.execute(inserted).scalar_one()
-            added += 1
-            mine = select(schema.regions).where(schema.regions.c.item == row["id"])
-            regions = [{**region, "item": found} for region in source.execute(mine).mappings()]
-            if regions:
-                target.execute(schema.regions.insert(), regions)
-        for review in source.execute(
-            select(schema.reviews).where(schema.reviews.c.item == row["id"]).order_by(schema.reviews.c.id)
-        ).mappings():
-            said += _merge_review(target, {**_without_id(review), "item": found})
-    return added, said
+            place = int(target.execute(inserted).scalar_one())
+            _copy_regions(source, target, row["id"], place)
+            new = replace(new, items=new.items + 1)
+        else:
+            place = int(found["id"])
+            if _knows_better(row, found):
+                _take_over(source, target, row, found)
+                new = replace(new, changed=new.changed + 1)
+        said = select(schema.reviews).where(schema.reviews.c.item == row["id"]).order_by(schema.reviews.c.id)
+        for review in source.execute(said).mappings():
+            once = _insert_once(target, schema.reviews, {**_without_id(review), "item": place})
+            new = replace(new, reviews=new.reviews + once)
+    repeated = tell_repeats(target, rows[0]["run_id"], {row["sha256"] for row in rows if row["sha256"]})
+    return replace(new, changed=new.changed + repeated)
+
+
+def _knows_better(row: RowMapping, found: RowMapping) -> bool:
+    """Tell whether the other record's verdict on a picture is the later one."""
+    invalid = Verdict.INVALID.value
+    if found["verdict"] == invalid or row["verdict"] == invalid:
+        # Tried again since; or here, and not yet there.
+        return bool(found["verdict"] == invalid != row["verdict"])
+    if row["sha256"] != found["sha256"]:
+        raise StoreError(
+            expected=f"one picture at {row['path']} in run {row['run_id']}",
+            found="another one in the other record",
+            remedy="Give the runs of different machines different names.",
+        )
+    return bool(found["verdict"] == Verdict.PASS.value != row["verdict"])
+
+
+def _take_over(source: Connection, target: Connection, row: RowMapping, found: RowMapping) -> None:
+    kept = {name: v for name, v in _without_id(row).items() if name not in ("run_id", "item_id", "number")}
+    target.execute(schema.items.update().where(schema.items.c.id == found["id"]).values(kept))
+    target.execute(schema.regions.delete().where(schema.regions.c.item == found["id"]))
+    _copy_regions(source, target, row["id"], found["id"])
+    facts = {"was": found["verdict"], "is": row["verdict"], "item": row["item_id"]}
+    noted = {
+        "made_at": now(),
+        "actor": "differnet batch merge",
+        "action": "moved on",
+        "subject": row["run_id"],
+    }
+    target.execute(schema.audit.insert().values(noted | {"facts": json_text(facts)}))
+
+
+def _copy_regions(source: Connection, target: Connection, of: int, place: int) -> None:
+    mine = select(schema.regions).where(schema.regions.c.item == of)
+    regions = [{**region, "item": place} for region in source.execute(mine).mappings()]
+    if regions:
+        target.execute(schema.regions.insert(), regions)
+
+
+def _finish(target: Connection, run: RowMapping) -> None:
+    """End a run that has ended in the other record, where nothing of it is left here."""
+    columns = schema.queue.c
+    left = select(func.count()).where(
+        columns.run_id == run["run_id"], columns.state.in_(("waiting", "leased"))
+    )
+    if run["finished_at"] is not None and not target.execute(left).scalar():
+        open_ = and_(schema.runs.c.run_id == run["run_id"], schema.runs.c.finished_at.is_(None))
+        # What became known at its end is among its facts.
+        ended = {"finished_at": run["finished_at"], "facts": run["facts"]}
+        target.execute(schema.runs.update().where(open_).values(ended))
+
+
+def _insert_once(target: Connection, table: Table, row: dict[str, Any]) -> int:
+    same = select(table.c.id).where(and_(*(table.c[name] == value for name, value in row.items())))
+    if target.execute(same).first() is not None:
+        return 0
+    target.execute(table.insert().values(row))
+    return 1
 
 
 def _require_free(target: Connection, row: RowMapping) -> None:
@@ -112,13 +199,20 @@ def _require_free(target: Connection, row: RowMapping) -> None:
 def _merge_queue(target: Connection, rows: list[RowMapping]) -> None:
     columns = schema.queue.c
     run_id = rows[0]["run_id"]
-    paths = [row["path"] for row in rows]
-    here = select(columns.path).where(columns.run_id == run_id, columns.path.in_(paths))
-    known = set(target.execute(here).scalars())
+    here = select(columns.id, columns.path, columns.state).where(
+        columns.run_id == run_id, columns.path.in_([row["path"] for row in rows])
+    )
+    known = {row["path"]: row for row in target.execute(here).mappings()}
     for row in rows:
-        if row["path"] not in known:
-            own = _without_id(row) | {"number": _free_number(target, schema.queue, row)}
+        # Whoever holds it there holds nothing here.
+        state = "waiting" if row["state"] == "leased" else row["state"]
+        moved = {"state": state, "owner": None, "leased_until": None, "reason": row["reason"]}
+        found = known.get(row["path"])
+        if found is None:
+            own = _without_id(row) | moved | {"number": _free_number(target, schema.queue, row)}
             target.execute(schema.queue.insert().values(own))
+        elif state == "done" != found["state"] or (state == "quarantined" and found["state"] != "done"):
+            target.execute(schema.queue.update().where(columns.id == found["id"]).values(moved))
 
 
 def _free_number(target: Connection, table: Table, row: RowMapping) -> int:
@@ -131,15 +225,6 @@ def _free_number(target: Connection, table: Table, row: RowMapping) -> int:
             return int(row["number"])
     last = target.execute(select(func.max(columns.number)).where(mine)).scalar()
     return 0 if last is None else int(last) + 1
-
-
-def _merge_review(target: Connection, review: dict[str, Any]) -> int:
-    columns = schema.reviews.c
-    same = select(columns.id).where(and_(*(columns[name] == value for name, value in review.items())))
-    if target.execute(same).first() is not None:
-        return 0
-    target.execute(schema.reviews.insert().values(review))
-    return 1
 
 
 def _pages(source: Connection, table: Table, which: Any = None) -> Iterator[list[RowMapping]]:

@@ -8,10 +8,9 @@ another process claims. A claim that has ended gives no right to settle, so that
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from differnet.store.entries import RunEntry
 from differnet.store.rows import (
     begin_run,
     insert_items,
-    insert_new,
     json_text,
     no_run,
     of_run,
@@ -152,6 +150,8 @@ class Queue:
         queue = cls(store, entry.run_id)
         with queue._write() as connection:
             begin_run(connection, entry)
+            # One after another: of two that add at once each sees what the other has added.
+            connection.execute(of_run(entry.run_id).with_for_update(key_share=True))
             last = select(func.max(schema.queue.c.number)).where(schema.queue.c.run_id == entry.run_id)
             paths = select(schema.queue.c.path).where(schema.queue.c.run_id == entry.run_id)
             known = set(connection.execute(paths).scalars())
@@ -165,7 +165,7 @@ class Queue:
                     known.add(each.path)
                     rows.append(_waiting(entry.run_id, number + len(rows), each))
             for start in range(0, len(rows), _ROWS):
-                insert_new(connection, schema.queue, rows[start : start + _ROWS])
+                connection.execute(schema.queue.insert(), rows[start : start + _ROWS])
             if rows:
                 reopened = schema.runs.update().where(schema.runs.c.run_id == entry.run_id)
                 connection.execute(reopened.values(finished_at=None))
@@ -213,9 +213,11 @@ class Queue:
         """Hold on to what an owner has claimed; return how many claims it still has."""
         mine = and_(schema.queue.c.run_id == self.run_id, schema.queue.c.owner == owner)
         with self._write() as connection:
-            return connection.execute(
-                schema.queue.update().where(mine).values(leased_until=self._later())
-            ).rowcount
+            # In the order in which they are settled, so that neither waits for the other for ever.
+            held = select(schema.queue.c.id).where(mine).order_by(schema.queue.c.id).with_for_update()
+            ids = connection.execute(held).scalars().all()
+            holding = schema.queue.update().where(schema.queue.c.id.in_(ids))
+            return connection.execute(holding.values(leased_until=self._later())).rowcount
 
     def release(self, owner: str) -> int:
         """Give back what an owner has claimed and not settled: that is no failure of these pictures."""
@@ -251,16 +253,17 @@ class Queue:
                 connection.execute(
                     select(columns.id)
                     .where(columns.id.in_([c.id for c, _ in settled]), columns.owner == owner)
+                    .order_by(columns.id)
                     .with_for_update()
                 ).scalars()
             )
             kept = [(claim, record) for claim, record in settled if claim.id in held]
             self._keep(connection, kept)
-            self._tell_repeats(connection, {record.sha256 for _, record in kept if record.sha256})
-            for state, verdicts in (("quarantined", True), ("done", False)):
-                some = [(c, r) for c, r in kept if (r.verdict is Verdict.INVALID) is verdicts]
+            tell_repeats(connection, self.run_id, {record.sha256 for _, record in kept if record.sha256})
+            for state, invalid in (("quarantined", True), ("done", False)):
+                some = [(c, r) for c, r in kept if (r.verdict is Verdict.INVALID) is invalid]
                 if some:
-                    reasons = {c.id: (r.reasons or ("",))[0] if verdicts else "" for c, r in some}
+                    reasons = {c.id: (r.reasons or ("",))[0] if invalid else "" for c, r in some}
                     connection.execute(
                         schema.queue.update()
                         .where(columns.id.in_(list(reasons)))
@@ -274,7 +277,7 @@ class Queue:
         return [claim for claim, _ in kept]
 
     def progress(self) -> Progress:
-        """Count the pictures of each state.
+        """Count the pictures of each state; what a dead process has left behind waits.
 
         Raises:
             StoreError: There is no such run.
@@ -286,7 +289,11 @@ class Queue:
         with self._read() as connection:
             if connection.execute(of_run(self.run_id)).first() is None:
                 raise no_run(self.run_id)
-            return Progress(**{row[0]: row[1] for row in connection.execute(wanted)})
+            counted = {row[0]: row[1] for row in connection.execute(wanted)}
+            left_behind = select(func.count()).where(columns.run_id == self.run_id, _lapsed())
+            lapsed = connection.execute(left_behind).scalar_one() if counted.get("leased") else 0
+        found = Progress(**counted)
+        return replace(found, waiting=found.waiting + lapsed, leased=found.leased - lapsed)
 
     def quarantined(self, limit: int | None = None) -> list[tuple[str, str]]:
         """Return path and reason of what was put aside, in the order of the run."""
@@ -320,6 +327,7 @@ class Queue:
         """Say that the run is finished where nothing is left of it, and return whether that is so."""
         columns = schema.queue.c
         with self._write() as connection:
+            connection.execute(of_run(self.run_id).with_for_update(key_share=True))
             left = select(func.count()).where(
                 columns.run_id == self.run_id, columns.state.in_(("waiting", "leased"))
             )
@@ -400,20 +408,6 @@ class Queue:
         row = {"made_at": now(), "actor": "differnet batch", "action": "retried", "subject": self.run_id}
         connection.execute(schema.audit.insert().values(row | {"facts": json_text(facts)}))
 
-    def _tell_repeats(self, connection: Connection, hashes: set[str]) -> None:
-        columns = schema.items.c
-        mine = and_(columns.run_id == self.run_id, columns.sha256.in_(sorted(hashes)))
-        several = select(columns.sha256).where(mine).group_by(columns.sha256).having(func.count() > 1)
-        for sha256 in connection.execute(several).scalars().all():
-            twins = select(schema.items).where(columns.run_id == self.run_id, columns.sha256 == sha256)
-            rows = connection.execute(twins.order_by(columns.number)).mappings().all()
-            regions = regions_of(connection, [row["id"] for row in rows])
-            for row in rows[1:]:
-                record = record_of(row, regions.get(row["id"], ()))
-                told = told_repeated(record, rows[0]["path"])
-                if told != record:
-                    replace_item(connection, row["id"], told)
-
     def _later(self) -> str:
         return (datetime.now(UTC) + self.lease).isoformat(timespec="milliseconds")
 
@@ -428,6 +422,34 @@ class Queue:
             yield connection
 
 
+def tell_repeats(connection: Connection, run_id: str, hashes: Collection[str]) -> int:
+    """Let all but the first of the pictures that are the same bit for bit go to REVIEW.
+
+    Args:
+        connection: That writes.
+        run_id: Of the run.
+        hashes: sha256 of the pictures that may have twins in it.
+
+    Returns:
+        How many records were changed.
+    """
+    columns = schema.items.c
+    mine = and_(columns.run_id == run_id, columns.sha256.in_(sorted(hashes)))
+    several = select(columns.sha256).where(mine).group_by(columns.sha256).having(func.count() > 1)
+    changed = 0
+    for sha256 in connection.execute(several).scalars().all():
+        twins = select(schema.items).where(columns.run_id == run_id, columns.sha256 == sha256)
+        rows = connection.execute(twins.order_by(columns.number)).mappings().all()
+        regions = regions_of(connection, [row["id"] for row in rows])
+        for row in rows[1:]:
+            record = record_of(row, regions.get(row["id"], ()))
+            told = told_repeated(record, rows[0]["path"])
+            if told != record:
+                replace_item(connection, row["id"], told)
+                changed += 1
+    return changed
+
+
 def item_id_of(path: str) -> str:
     """Name a picture within a run of a queue, which takes every path once.
 
@@ -435,7 +457,7 @@ def item_id_of(path: str) -> str:
         >>> item_id_of("parts/7.png")
         '60c7724e963c07df'
     """
-    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _require_unused(connection: Connection, run_id: str) -> None:

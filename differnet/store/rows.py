@@ -13,7 +13,7 @@ from sqlalchemy.engine import RowMapping
 
 from differnet.records import Record, Region
 from differnet.store import schema
-from differnet.store.connecting import StoreError, now
+from differnet.store.connecting import NoRunError, StoreError, now
 from differnet.store.entries import CalibrationEntry, ModelEntry, ReviewEntry, RunEntry
 from differnet.strict_json import from_mapping
 
@@ -156,9 +156,9 @@ def of_run(run_id: str) -> Select[Any]:
     return select(schema.runs).where(schema.runs.c.run_id == run_id)
 
 
-def no_run(run_id: str) -> StoreError:
+def no_run(run_id: str) -> NoRunError:
     """Say that there is no such run."""
-    return StoreError(
+    return NoRunError(
         expected=f"run {run_id} in the record",
         found="none of that name",
         remedy="List the runs: differnet db runs",

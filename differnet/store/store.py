@@ -176,7 +176,11 @@ class Store:
         return added
 
     def review(self, run_id: str, item_id: str, entry: ReviewEntry) -> None:
-        """Keep what a person says of an item, beside whatever was said before.
+        """Keep what a person says of an item, beside whatever was said before; see `review_all`."""
+        self.review_all(run_id, [item_id], entry)
+
+    def review_all(self, run_id: str, item_ids: Sequence[str], entry: ReviewEntry) -> None:
+        """Keep what a person says of several items, beside whatever was said before: of all or of none.
 
         Raises:
             StoreError: There is no such item, nobody says it, or a kind of something that is no defect.
@@ -193,20 +197,19 @@ class Store:
                 found=f"{entry.kind!r} beside {entry.judgement}",
                 remedy="Leave the kind out.",
             )
+        row = entry_row(entry) | {"made_at": entry.made_at or now()}
+        columns = schema.items.c
         with self._write() as connection:
-            found = connection.execute(
-                select(schema.items.c.id).where(
-                    schema.items.c.run_id == run_id, schema.items.c.item_id == item_id
-                )
-            ).scalar()
-            if found is None:
-                raise StoreError(
-                    expected=f"item {item_id} of run {run_id}",
-                    found="none",
-                    remedy="Look up its id in the run.",
-                )
-            row = entry_row(entry) | {"item": found, "made_at": entry.made_at or now()}
-            connection.execute(schema.reviews.insert().values(row))
+            for item_id in item_ids:
+                meant = select(columns.id).where(columns.run_id == run_id, columns.item_id == item_id)
+                found = connection.execute(meant).scalar()
+                if found is None:
+                    raise StoreError(
+                        expected=f"item {item_id} of run {run_id}",
+                        found="none",
+                        remedy="Look up its id in the run.",
+                    )
+                connection.execute(schema.reviews.insert().values(row | {"item": found}))
 
     def note(self, actor: str, action: str, subject: str, facts: dict[str, Any] | None = None) -> None:
         """Keep in the audit trail who did what to what."""
@@ -250,11 +253,19 @@ class Store:
             found = connection.execute(wanted).mappings().one_or_none()
         return None if found is None else entry_of(CalibrationEntry, found)
 
-    def runs(self, product: str | None = None, limit: int = 100) -> list[RunEntry]:
-        """Return the latest runs, the newest first."""
+    def runs(self, product: str | None = None, limit: int = 100, *, jobs: bool = False) -> list[RunEntry]:
+        """Return the latest runs, the newest first.
+
+        Args:
+            product: Judged as it.
+            limit: How many at most.
+            jobs: Batch jobs alone.
+        """
         wanted = select(schema.runs).order_by(schema.runs.c.started_at.desc()).limit(limit)
         if product is not None:
             wanted = wanted.where(schema.runs.c.product == product)
+        if jobs:
+            wanted = wanted.where(exists().where(schema.queue.c.run_id == schema.runs.c.run_id))
         with self._read() as connection:
             return [run_of(row) for row in connection.execute(wanted).mappings()]
 
@@ -371,7 +382,7 @@ class Store:
             select(schema.reviews)
             .join(schema.items, schema.items.c.id == schema.reviews.c.item)
             .where(schema.items.c.run_id == run_id, schema.items.c.item_id == item_id)
-            .order_by(schema.reviews.c.id)
+            .order_by(schema.reviews.c.made_at, schema.reviews.c.id)
         )
         with self._read() as connection:
             return [review_of(row) for row in connection.execute(wanted).mappings()]
@@ -379,7 +390,12 @@ class Store:
     def reviewed(self, asked: Asked) -> list[tuple[Record, ReviewEntry]]:
         """Return the items that somebody judged, each with the last word on it, in the order of the items."""
         columns, later = schema.reviews.c, schema.reviews.alias("later")
-        taken_back = exists().where(later.c.item == columns.item, later.c.id > columns.id)
+        # By when it was said: what was said earlier may have come here later, from another machine's record.
+        after = or_(
+            later.c.made_at > columns.made_at,
+            and_(later.c.made_at == columns.made_at, later.c.id > columns.id),
+        )
+        taken_back = exists().where(later.c.item == columns.item, after)
         names = [column.label(f"review_{column.name}") for column in schema.reviews.c]
         wanted = (
             select(schema.items, *names)

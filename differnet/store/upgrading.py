@@ -13,7 +13,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from differnet.durable import sync_folder
 from differnet.store.connecting import StoreBusyError, StoreError, writing
@@ -167,6 +167,14 @@ def _foreign_tables(connection: Connection) -> list[str]:
     return sorted(set(inspect(connection).get_table_names()) - {"alembic_version"})
 
 
+def _passes(error: DBAPIError, said: str) -> bool:
+    """Tell whether the same may go well a little later: somebody else writes, or the server is away."""
+    state = getattr(error.orig, "sqlstate", "none")
+    # PostgreSQL: no connection, rolled back for another's sake, or shut down by its operator.
+    away = isinstance(error, OperationalError) and (state is None or state[:2] in ("08", "40", "57"))
+    return away or "database is locked" in said
+
+
 @contextmanager
 def plainly(engine: Engine) -> Iterator[None]:
     """Turn what the engine or the system says into a `StoreError`, without its password."""
@@ -185,9 +193,9 @@ def plainly(engine: Engine) -> Iterator[None]:
             raise StoreError(
                 expected=f"rows that belong together in {place}",
                 found=said,
-                remedy="Make its product, model, calibration and run known first; nothing was kept of it.",
+                remedy="Nothing was kept: what a row refers to must be known first, and a name stands once.",
             ) from error
-        if error.connection_invalidated or "database is locked" in said:
+        if error.connection_invalidated or _passes(error, said):
             raise StoreBusyError(
                 expected=f"an answer of {place}",
                 found=said,

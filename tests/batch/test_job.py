@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ import pytest
 from trust.batch_checks import compared
 
 from batch.conftest import Line, white
-from differnet.batch import model_folder, resume, work
+from differnet.batch import JobError, model_folder, resume, work
+from differnet.batch.job import _Ahead
 from differnet.detection import Detector
+from differnet.images.decoders import Decoders, Refused
 from differnet.images.reading import ReadingRule
-from differnet.records import DiffernetError, Inspection, Record, Verdict
+from differnet.records import DiffernetError, Inspection, Picture, Record, Verdict
 from differnet.reporting import RunError
 from differnet.reporting.artefacts import Artefacts
-from differnet.store import Asked, Store, StoreError
-from differnet.store.queue import Progress, Queue
+from differnet.store import Asked, Store, StoreBusyError, StoreError
+from differnet.store.queue import Claim, Progress, Queue
 
 RULE = ReadingRule()
 
@@ -144,6 +147,99 @@ def test_what_goes_wrong_while_judging_is_told_and_loses_nothing(line: Line, at:
     progress = queue.progress()
     assert (progress.leased, progress.done) == (0, 8 if at else 0)
     assert done(line, queue) == Progress(done=19, quarantined=1)
+
+
+class Stumbling:
+    """A detector that fails on some pictures, alone or in company."""
+
+    def __init__(self, detector: Detector, on: set[str]) -> None:
+        self._detector, self._on = detector, on
+
+    def inspect_many(self, pictures: Iterable[Any], /) -> Iterator[Inspection]:
+        pictures = list(pictures)
+        if any(isinstance(p, Picture) and p.path is not None and p.path.name in self._on for p in pictures):
+            raise FloatingPointError("overflow in a place that nobody thought of")
+        return self._detector.inspect_many(pictures)
+
+
+def test_a_picture_that_cannot_be_judged_is_put_aside_and_the_others_are_not(line: Line) -> None:
+    queue = line.begin()
+    ended = work(queue, Stumbling(line.detector, {"000003.png", "000019.png"}), RULE, line.folder)
+    assert ended == Progress(done=17, quarantined=3)
+    reasons = dict(queue.quarantined())
+    assert sum("overflow in a place" in reason for reason in reasons.values()) == 2
+    assert {r.verdict for r in kept(line) if r.path in reasons} == {Verdict.INVALID}
+
+
+def test_a_detector_that_fails_on_most_pictures_ends_the_job(line: Line) -> None:
+    queue = line.begin()
+    names = {path.name for path in line.pictures[:6]}
+    with pytest.raises(FloatingPointError, match="overflow"):
+        work(queue, Stumbling(line.detector, names), RULE, line.folder)
+    assert queue.progress() == Progress(waiting=20)
+
+
+def test_a_drive_that_is_not_connected_puts_nothing_aside(line: Line) -> None:
+    away = line.place / "drive"
+    queue = line.begin([away / f"{number}.png" for number in range(9)])
+    with pytest.raises(JobError, match="drive connected"):
+        done(line, queue)
+    assert queue.progress() == Progress(waiting=9)
+    # Where the folder is there, its pictures are what is missing.
+    away.mkdir()
+    (away / "3.png").write_bytes(line.pictures[0].read_bytes())
+    assert done(line, queue) == Progress(done=1, quarantined=8)
+
+
+def test_a_record_that_is_away_for_a_moment_is_waited_for(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = line.begin()
+    away = {"claim": 2, "settle": 2, "progress": 2}
+
+    def often_away(name: str) -> Callable[..., Any]:
+        true = getattr(Queue, name)
+
+        def step(*given: Any, **named: Any) -> Any:
+            if away[name]:
+                away[name] -= 1
+                raise StoreBusyError(expected="an answer", found="none", remedy="Try again.")
+            return true(*given, **named)
+
+        return step
+
+    for name in away:
+        monkeypatch.setattr(Queue, name, often_away(name))
+    monkeypatch.setattr("differnet.batch.job._PATIENCE", 0.01)
+    assert done(line, queue) == Progress(done=19, quarantined=1)
+    assert not any(away.values())
+
+
+def test_pictures_are_decoded_ahead_only_as_far_as_memory_goes(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Path] = []
+    monkeypatch.setattr("differnet.batch.job._HELD_BYTES", 3 * 48 * 48 * 3)
+    pool = Decoders(RULE)
+    true = pool.decode
+
+    def decode(path: Path) -> Future[Picture | Refused]:
+        begun.append(path)
+        return true(path)
+
+    monkeypatch.setattr(pool, "decode", decode)
+    ahead = _Ahead(pool)
+    claims = [Claim(n, n, str(path), None, 1) for n, path in enumerate(line.pictures[:16])]
+    ahead._largest = 48 * 48 * 3
+    ahead.add(claims)
+    assert len(begun) == 3
+    with pool:
+        sizes = []
+        while batch := ahead.take():
+            sizes.append(len(batch))
+            assert len(begun) <= sum(sizes) + 3
+    assert sum(sizes) == 16
+    assert max(sizes) == 3
 
 
 @pytest.mark.parametrize("after", [0, 1])

@@ -58,7 +58,9 @@ def test_a_run_is_kept_shown_and_tried_again(
     assert [q["path"] for q in told["quarantined"]] == [str(pictures / "zzz.png")]
     assert len(list((out / "heat_maps").iterdir())) == count - 1
     shown = invoke("batch", "status", "monday", "--db", place).stdout
-    assert shown.splitlines()[0].split() == ["run", "state", "pictures", "judged", "left", "put", "aside"]
+    columns = ["run", "state", "pictures", "left", "PASS", "REVIEW", "DEFECT", "OOD", "INVALID"]
+    assert shown.splitlines()[0].split() == columns
+    assert sum(map(int, shown.splitlines()[1].split()[4:])) == count
     assert "zzz.png: expected" in shown
 
     # The same once more adds nothing; a new picture is added and judged.
@@ -182,8 +184,8 @@ def test_records_of_two_machines_are_brought_together(
     merged = invoke("batch", "merge", tmp_path / "left.db", tmp_path / "right.db", *both)
     assert merged.exit_code == 0, merged.stderr
     assert [line.split(": ")[1] for line in merged.stdout.splitlines()] == [
-        "3 pictures of 1 runs and 0 reviews were new.",
-        "3 pictures of 1 runs and 0 reviews were new.",
+        "3 pictures of 1 runs and 0 reviews were new; 0 had moved on.",
+        "3 pictures of 1 runs and 0 reviews were new; 0 had moved on.",
     ]
     again = json.loads(invoke("batch", "merge", tmp_path / "left.db", *both, "--json").stdout)
     assert [(m["runs"], m["items"]) for m in again["merged"]] == [(0, 0)]
@@ -207,6 +209,11 @@ def test_bad_requests_are_told(
     unknown = invoke("batch", "resume", "monday", "--db", place)
     assert unknown.exit_code == 1
     assert "none of that name" in unknown.stderr
+    elsewhere = ("--name", "tuesday", "--db", place)
+    assert invoke("batch", "run", model, good, "--out", tmp_path / "b", *elsewhere).exit_code == 0
+    moved = invoke("batch", "run", model, good, "--out", tmp_path / "c", *elsewhere)
+    assert moved.exit_code == 1
+    assert "Leave --out away" in moved.stderr
     # A run that was inspected in one go is no job.
     invoke("inspect", model, good, "--out", tmp_path / "friday")
     invoke("db", "add", tmp_path / "friday", "--db", place)

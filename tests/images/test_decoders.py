@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -168,6 +169,31 @@ def test_a_decoder_gets_no_more_memory_than_it_may(tmp_path: Path) -> None:
         found = decoders.decode(tmp_path / "large.png").result()
     assert isinstance(found, Refused)
     assert found.error.reason is Refusal.TOO_LARGE
+
+
+def test_what_lies_where_the_job_was_started_is_not_run(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cv2.py", "queue.py", "json.py"):
+        (parts / name).write_text("import os\nos._exit(7)\n")
+    monkeypatch.chdir(parts)
+    with Decoders(RULE) as decoders:
+        assert isinstance(decoders.decode(parts / "clear.png").result(), Picture)
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="alarms of POSIX")
+def test_a_decoder_that_goes_round_in_circles_ends_though_its_job_is_gone(parts: Path) -> None:
+    # The largest of endlessly many zeros is looked for in C, as a codec would.
+    program = "from differnet.images import decoder_process as d; d._GRACE = 0; "
+    circling = f"{program} d.answer = lambda *_: max(iter(int, 1)); d.main()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", circling, "0", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdin is not None
+    child.stdin.write(b"{}\n")
+    child.stdin.flush()
+    assert child.wait(timeout=30) == -signal.SIGALRM
+    for stream in (child.stdin, child.stdout):
+        if stream is not None:
+            stream.close()
 
 
 def test_no_process_is_left_behind(parts: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from differnet.records import Verdict
 from differnet.store import Asked, ReviewEntry, RevisionEntry, Store, StoreError
 from differnet.store.merging import Merged, merge
 from differnet.store.queue import Progress, Queue, Wanted
 from store.conftest import known, record, run
+from store.test_queue import judged
 
 
 @pytest.fixture
@@ -62,6 +64,65 @@ def test_a_run_by_other_thresholds_is_refused(store: Store, other: Store) -> Non
     store.begin_run(run("friday"))
     with pytest.raises(StoreError, match="t_defect"):
         merge(store, other)
+
+
+def test_what_moved_on_since_the_last_merge_moves_on_here(store: Store, other: Store) -> None:
+    """A job that was merged while it worked, and once more when it had ended."""
+    job = Queue.begin(other, run("friday"), [Wanted(f"{n}.png") for n in "abcd"])
+    a, b, c, d = job.claim("me", 4)
+    invalid = {
+        "run_id": "friday",
+        "verdict": Verdict.INVALID,
+        "reasons": ("cut short",),
+        "sha256": "",
+        "regions": (),
+    }
+    same = {"run_id": "friday", "sha256": "e" * 64, "quality_flags": ()}
+    job.settle("me", [judged(b, **invalid), judged(c, **same)])
+    merge(store, other)
+    here = Queue(store, "friday")
+    assert here.progress() == Progress(waiting=2, done=1, quarantined=1)
+    assert store.run("friday").finished_at is None
+    # Since then: a is the same picture as c, b arrived whole, d was judged, and that was all.
+    job.settle("me", [judged(a, **same), judged(d, run_id="friday")])
+    job.retry()
+    job.settle("me", [judged(job.claim("me", 1)[0], run_id="friday", verdict=Verdict.DEFECT)])
+    assert job.finish()
+    found = merge(store, other)
+    assert (found.items, found.changed) == (2, 2)
+    assert here.progress() == Progress(done=4)
+    assert store.run("friday").finished_at == other.run("friday").finished_at
+    theirs = {r.path: r for r in other.items(Asked(run_id="friday"))}
+    ours = {r.path: r for r in store.items(Asked(run_id="friday"))}
+    assert {path: r.verdict.value for path, r in ours.items()} == {
+        **{"a.png": "PASS", "b.png": "DEFECT"},
+        **{"c.png": "REVIEW", "d.png": "PASS"},
+    }
+    assert ours == theirs
+    assert merge(store, other) == Merged()
+    # What was changed, there and here, is in the audit trail.
+    assert {e["action"] for e in store.audit()} >= {"retried", "moved on"}
+
+
+def test_repeats_across_two_halves_of_a_run_are_told(store: Store, other: Store) -> None:
+    for where, name in ((store, "x.png"), (other, "y.png")):
+        half = Queue.begin(where, run("friday"), [Wanted(name)])
+        (claim,) = half.claim("me", 1)
+        half.settle("me", [judged(claim, run_id="friday", sha256="e" * 64, quality_flags=())])
+    assert merge(store, other).changed == 1
+    assert {r.path: r.verdict.value for r in store.items(Asked(run_id="friday"))} == {
+        "x.png": "PASS",
+        "y.png": "REVIEW",
+    }
+
+
+def test_what_was_said_later_is_the_last_word_wherever_it_came_from(store: Store, other: Store) -> None:
+    store.add_items([record(3)])
+    store.review("monday", "item-3", ReviewEntry("good", "lead", made_at="2026-11-23T15:00"))
+    merge(store, other)
+    ((_, last),) = store.reviewed(Asked(run_id="monday"))
+    assert (last.author, last.judgement) == ("lead", "good")
+    assert [r.author for r in store.reviews("monday", "item-3")] == ["ada", "lead"]
 
 
 def test_a_person_who_says_the_same_twice_said_it_twice(store: Store, other: Store) -> None:

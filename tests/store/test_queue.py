@@ -227,6 +227,36 @@ def test_repeats_are_told_whatever_the_order(store: Store, order: tuple[int, ...
     assert [len(r.reasons) for r in found] == [2, 3, 2, 3]
 
 
+def test_what_a_dead_process_holds_is_said_to_wait(store: Store, lapse: Lapse) -> None:
+    queue = begun(store, 3)
+    queue.claim("dead", 2)
+    assert queue.progress() == queue_room.Progress(waiting=1, leased=2)
+    lapse(queue)
+    assert queue.progress() == queue_room.Progress(waiting=3)
+    assert not queue.finish()
+
+
+def test_those_who_add_at_once_all_find_their_pictures_in_the_run(store: Store) -> None:
+    begun(store, 1)
+
+    def add(number: int) -> None:
+        Queue.begin(Store(store.engine), run(), wanted(range(100 * number, 100 * number + 40)))
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Queue(store, "monday").progress().total == 1 + 4 * 40
+
+
+def test_jobs_are_told_from_other_runs(store: Store) -> None:
+    begun(store, 1)
+    store.begin_run(run("inspected"))
+    assert {r.run_id for r in store.runs()} == {"monday", "inspected"}
+    assert [r.run_id for r in store.runs(jobs=True)] == ["monday"]
+
+
 def test_a_record_of_another_run_settles_nothing(store: Store) -> None:
     queue = begun(store, 2)
     store.begin_run(run("tuesday"))

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,8 @@ def killed_batch(size: int, seed: int, kills: int | None = None, lease: float = 
         undisturbed = time.perf_counter() - began
         caught = Counter[str]()
         job = _Job(place, "killed", lease)
-        # Spread over the job, some of them while it starts: the time in which one more share is done.
-        share = undisturbed / (kills + 1)
+        # Spread over the job, some of them while it starts; a part of it is left when the last has come.
+        share = 0.7 * undisturbed / (kills + 1)
         for _ in range(kills):
             caught[job.run_and_kill(float(rng.uniform(0, 2 * share)))] += 1
         job.run_to_the_end()
@@ -92,6 +93,8 @@ def shared_queue(
 ) -> Finding:
     """B3: processes that share a queue claim nothing twice at a time, and take up what dead ones held.
 
+    Every process writes down what it claimed and when, so that a claim that another still held shows.
+
     Args:
         size: Pictures in the queue.
         seed: Of the moments.
@@ -109,20 +112,26 @@ def shared_queue(
         store.add_calibration(CalibrationEntry("m", "c", parts=99))
         run = RunEntry("shared", "plate", "m", "c", 1.3, 2.0)
         queue = Queue.begin(store, run, [Wanted(f"{n}.png") for n in range(size)])
-        crew = [_child("queue_child", where, "shared", "8", str(lease)) for _ in range(workers)]
+        log = Path(name) / "claims"
+        log.mkdir()
+        words = ("queue_child", where, "shared", "8", str(lease), str(log))
+        crew = [_child(*words) for _ in range(workers)]
+        killed = 0
         for number in range(kills):
             due = size * (number + 1) // (kills + 1)
             while queue.progress().done < due and any(child.poll() is None for child in crew):
                 time.sleep(0.02)
             time.sleep(float(rng.uniform(0, 0.05)))
             victim = int(rng.integers(workers))
+            killed += crew[victim].poll() is None
             crew[victim].kill()
             crew[victim].wait()
-            crew[victim] = _child("queue_child", where, "shared", "8", str(lease))
+            crew[victim] = _child(*words)
         ends = [child.wait() for child in crew]
         with store.engine.connect() as connection:
             kept, different, recovered = _counted(connection)
         progress = queue.progress()
+        overlapping = _claimed_while_held(log, lease)
         settlers = len({r.reasons[0].split()[-1] for r in store.items(Asked(run_id="shared"))})
         store.close()
     return Finding(
@@ -130,15 +139,16 @@ def shared_queue(
         title=f"{workers} processes, one queue",
         size=size,
         figures={
-            "processes killed": kills,
+            "processes killed at work": killed,
             "processes that settled something": settlers,
             "kept": kept,
             "kept twice": kept - different,
             "left": progress.left,
             "claims of dead processes taken up": recovered,
+            "claimed while another held it": overlapping,
             "processes that failed": sum(end != 0 for end in ends),
         },
-        passed=kept == different == size == progress.done and not any(ends),
+        passed=kept == different == size == progress.done and not any(ends) and not overlapping,
         seconds=time.perf_counter() - started,
     )
 
@@ -289,6 +299,26 @@ def _child(module: str, *words: str) -> subprocess.Popen[bytes]:
     known = os.pathsep.join([tests, str(Path(tests).parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": known, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-m", f"trust.{module}", *words], env=environment)
+
+
+def _claimed_while_held(log: Path, lease: float) -> int:
+    """Count claims that were made although an earlier one of the same picture had not ended.
+
+    A claim is made between the asking for it and the hearing of it, and holds for the lease from then on.
+    """
+    claimed: dict[str, list[tuple[float, float]]] = {}
+    for file in log.iterdir():
+        for line in file.read_text("utf-8").splitlines():
+            words = line.split()
+            # The last line of a process that was killed may be cut short.
+            if len(words) == 3:
+                claimed.setdefault(words[0], []).append((float(words[1]), float(words[2])))
+    overlapping = 0
+    for times in claimed.values():
+        times.sort()
+        for (asked, _), (_, heard) in pairwise(times):
+            overlapping += heard < asked + lease
+    return overlapping
 
 
 def _counted(connection: Connection) -> tuple[int, int, int]:

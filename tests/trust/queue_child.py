@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 from differnet.records import Record, Verdict
 from differnet.store import Store
@@ -14,18 +15,21 @@ from differnet.store.queue import Claim, Queue, item_id_of
 
 
 def main() -> None:
-    place, name, count, lease = sys.argv[1:]
+    place, name, count, lease, log = sys.argv[1:]
     queue = Queue(Store.open(place), name, timedelta(seconds=float(lease)))
     owner = f"child:{os.getpid()}"
     threading.Thread(target=hold_on, args=(queue, owner), daemon=True).start()
-    while True:
-        claims = queue.claim(owner, int(count))
-        if claims:
-            queue.settle(owner, [(claim, _record(name, claim)) for claim in claims])
-        elif not queue.progress().left:
-            return
-        else:
-            time.sleep(0.1)
+    with Path(log, f"{os.getpid()}.log").open("a", buffering=1, encoding="utf-8") as told:
+        while True:
+            asked = time.time()
+            claims = queue.claim(owner, int(count))
+            told.writelines(f"{claim.id} {asked} {time.time()}\n" for claim in claims)
+            if claims:
+                queue.settle(owner, [(claim, _record(name, claim)) for claim in claims])
+            elif not queue.progress().left:
+                return
+            else:
+                time.sleep(0.1)
 
 
 def hold_on(queue: Queue, owner: str) -> None:

@@ -14,4 +14,4 @@ def test_a_job_that_is_killed_again_and_again_leaves_what_an_undisturbed_one_doe
 def test_processes_that_share_a_queue_keep_everything_once() -> None:
     found = shared_queue(1500, seed=0, workers=3, kills=2, lease=3)
     assert found.passed, found
-    assert int(found.figures["processes that settled something"]) >= 3
+    assert int(found.figures["processes that settled something"]) >= 2
