@@ -220,21 +220,19 @@ def test_pictures_are_decoded_ahead_only_as_far_as_memory_goes(
 ) -> None:
     begun: list[Path] = []
     monkeypatch.setattr("differnet.batch.job._HELD_BYTES", 3 * 48 * 48 * 3)
-    pool = Decoders(RULE)
-    true = pool.decode
+    with Decoders(RULE) as pool:
+        true = pool.decode
 
-    def decode(path: Path) -> Future[Picture | Refused]:
-        begun.append(path)
-        return true(path)
+        def decode(path: Path) -> Future[Picture | Refused]:
+            begun.append(path)
+            return true(path)
 
-    monkeypatch.setattr(pool, "decode", decode)
-    ahead = _Ahead(pool)
-    claims = [Claim(n, n, str(path), None, 1) for n, path in enumerate(line.pictures[:16])]
-    ahead._largest = 48 * 48 * 3
-    ahead.add(claims)
-    assert len(begun) == 3
-    with pool:
-        sizes = []
+        monkeypatch.setattr(pool, "decode", decode)
+        ahead = _Ahead(pool)
+        ahead._largest = 48 * 48 * 3
+        ahead.add(Claim(n, n, str(path), None, 1) for n, path in enumerate(line.pictures[:16]))
+        assert len(begun) == 3
+        sizes: list[int] = []
         while batch := ahead.take():
             sizes.append(len(batch))
             assert len(begun) <= sum(sizes) + 3

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from differnet.records import Verdict
-from differnet.store import Asked, ReviewEntry, RevisionEntry, Store, StoreError
+from differnet.store import Asked, ReviewEntry, RevisionEntry, Store, StoreError, merging
 from differnet.store.merging import Merged, merge
 from differnet.store.queue import Progress, Queue, Wanted
 from store.conftest import known, record, run
@@ -102,6 +102,25 @@ def test_what_moved_on_since_the_last_merge_moves_on_here(store: Store, other: S
     assert merge(store, other) == Merged()
     # What was changed, there and here, is in the audit trail.
     assert {e["action"] for e in store.audit()} >= {"retried", "moved on"}
+
+
+def test_a_run_that_is_merged_in_part_is_not_finished(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Queue.begin(other, run("friday"), [Wanted("a.png")])
+    job.settle("me", [judged(job.claim("me", 1)[0], run_id="friday")])
+    assert job.finish()
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merging, "_merge_queue", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            merge(store, other)
+    assert store.run("friday").finished_at is None
+    merge(store, other)
+    assert store.run("friday").finished_at == other.run("friday").finished_at
 
 
 def test_repeats_across_two_halves_of_a_run_are_told(store: Store, other: Store) -> None:

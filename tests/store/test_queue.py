@@ -159,6 +159,19 @@ def test_a_careful_claim_waits_until_its_owner_holds_nothing(store: Store, lapse
     assert paths(queue.claim("me", 2)) == ["parts/0.png"]
 
 
+def test_nothing_is_claimed_beside_what_may_kill(store: Store, lapse: Lapse) -> None:
+    queue = begun(store, 1)
+    for _ in range(CAREFUL_CLAIMS):
+        queue.claim("dead", 1)
+        lapse(queue)
+    (careful,) = queue.claim("me", 4)
+    begun(store, 5)
+    assert queue.claim("me", 4) == []
+    assert len(queue.claim("you", 1)) == 1
+    queue.settle("me", [judged(careful)])
+    assert len(queue.claim("me", 4)) == 3
+
+
 def test_what_was_put_aside_is_tried_again_and_replaced(store: Store) -> None:
     queue = begun(store, 3)
     aside = {
@@ -233,6 +246,9 @@ def test_what_a_dead_process_holds_is_said_to_wait(store: Store, lapse: Lapse) -
     assert queue.progress() == queue_room.Progress(waiting=1, leased=2)
     lapse(queue)
     assert queue.progress() == queue_room.Progress(waiting=3)
+    queue.settle("me", [judged(claim) for claim in queue.claim("me", 1)])
+    assert not queue.finish()
+    queue.claim("me", 2)
     assert not queue.finish()
 
 
