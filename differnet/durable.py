@@ -161,18 +161,23 @@ def sync_folder(folder: Path) -> None:
         OSError: The folder cannot be opened, or the disk fails.
     """
     if os.name != "nt":
-        _sync(folder)
+        sync_file(folder)
 
 
 def _sync_tree(folder: Path) -> None:
     """Make everything below a folder durable, and the folder itself."""
     for place, _, names in os.walk(folder):
         for name in names:
-            _sync(Path(place) / name)
+            sync_file(Path(place) / name)
         sync_folder(Path(place))
 
 
-def _sync(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable that somebody else has written.
+
+    Raises:
+        OSError: The file cannot be opened, or the disk fails.
+    """
     # Windows syncs only what may be written to.
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:

@@ -29,7 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from differnet.durable import sync_folder, write_file
+from differnet.durable import sync_file, sync_folder, write_file
 from differnet.evaluation.intervals import percent
 from differnet.records import DiffernetError
 from differnet.reviewing.comparing import Comparison
@@ -270,7 +270,7 @@ def _copy(new: Path, coming: Path) -> None:
             write_file(coming / file.name, file.read_bytes())
         else:
             shutil.copyfile(file, coming / file.name)
-            _sync_file(coming / file.name)
+            sync_file(coming / file.name)
         if not filecmp.cmp(file, coming / file.name, shallow=False):
             raise PromotionError(
                 expected=f"a copy of {file}",
@@ -279,15 +279,6 @@ def _copy(new: Path, coming: Path) -> None:
             )
     sync_folder(coming)
     sync_folder(coming.parent)
-
-
-def _sync_file(path: Path) -> None:
-    # Windows syncs only what may be written to.
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _switch(coming: Path, place: Path) -> Path:

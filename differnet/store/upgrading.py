@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -127,19 +128,20 @@ def backup(engine: Engine, to: Path) -> Path:
         raise StoreError(
             expected=f"no file at {to}", found="one", remedy="Name another; a backup overwrites nothing."
         )
-    draft = to.with_name(f".{to.name}.part")
     try:
-        with (
-            closing(sqlite3.connect(str(engine.url.database))) as source,
-            closing(sqlite3.connect(draft)) as copy,
-        ):
-            source.backup(copy)
-            # One file, without a journal beside it.
-            copy.execute("PRAGMA journal_mode = DELETE")
-        draft.replace(to)
+        # In a folder of its own, which takes with it whatever SQLite may leave beside a draft.
+        with tempfile.TemporaryDirectory(prefix=f".{to.name[:100]}.", dir=to.parent) as folder:
+            draft = Path(folder) / to.name
+            with (
+                closing(sqlite3.connect(str(engine.url.database))) as source,
+                closing(sqlite3.connect(draft)) as copy,
+            ):
+                source.backup(copy)
+                # One file, without a journal beside it.
+                copy.execute("PRAGMA journal_mode = DELETE")
+            draft.replace(to)
         sync_folder(to.parent)
     except (OSError, sqlite3.Error) as error:
-        draft.unlink(missing_ok=True)
         raise StoreError(
             expected=f"to write {to}", found=str(error), remedy="Check free space and permissions."
         ) from error
