@@ -154,6 +154,29 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let one process at a time do something to what lies in a folder; others that ask wait for it.
+
+    A process that dies gives way. Windows has no such locks of folders; nobody waits there.
+
+    Raises:
+        OSError: The folder cannot be opened.
+    """
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        # The lock goes with it.
+        os.close(handle)
+
+
 def sync_folder(folder: Path) -> None:
     """Make new and changed names in a folder durable; Windows cannot open folders and needs no such step.
 

@@ -29,7 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from differnet.durable import sync_file, sync_folder, write_file
+from differnet.durable import alone_in, sync_file, sync_folder, write_file
 from differnet.evaluation.intervals import percent
 from differnet.records import DiffernetError
 from differnet.reviewing.comparing import Comparison
@@ -97,7 +97,7 @@ def promote(new: Path, model: Path) -> bool:
     """Put a copy of a new model in a model's place; the old one becomes ``MODEL.previous``.
 
     Whatever fails, and wherever the process ends, there is the old model or the new one, whole. The new
-    model's own folder stays as it is.
+    model's own folder stays as it is. Of two promotions at once one waits for the other.
 
     Args:
         new: A sound model's folder, which may lie on another disk.
@@ -111,7 +111,12 @@ def promote(new: Path, model: Path) -> bool:
             copy is not what was copied.
         OSError: The disk refused. The old model is in its place unless only tidying up was left.
     """
-    recover(model)
+    with alone_in(model.resolve().parent):
+        return _promote(new, model)
+
+
+def _promote(new: Path, model: Path) -> bool:
+    _recover(model)
     place = model.resolve()
     digest = _digest(new)
     if digest is not None and digest == _digest(place):
@@ -144,7 +149,12 @@ def put_back(model: Path) -> bool:
         PromotionError: There is no previous one.
         OSError: The disk refused. A model is in its place.
     """
-    recover(model)
+    with alone_in(model.resolve().parent):
+        return _put_back(model)
+
+
+def _put_back(model: Path) -> bool:
+    _recover(model)
     place, previous = model.resolve(), previous_of(model)
     if not (previous / _MANIFEST).is_file():
         raise no_previous(model)
@@ -164,6 +174,11 @@ def recover(model: Path) -> bool:
     Raises:
         OSError: The disk refused.
     """
+    with alone_in(model.resolve().parent):
+        return _recover(model)
+
+
+def _recover(model: Path) -> bool:
     place = model.resolve()
     found = False
     leaving = _hidden(place, "leaving")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -230,6 +232,28 @@ def test_a_model_that_changed_since_a_crash_keeps_its_previous_one(
     assert recover(model)
     assert model_at(place / "model.previous") == "old"
     assert (model / "manifest.json").read_text() == "new calibrated again"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no locks of folders")
+def test_of_two_promotions_at_once_one_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, first, second = (make(tmp_path / name, name) for name in ("old", "first", "second"))
+    copying, true = threading.Event(), room._copy
+
+    def slowly(new: Path, coming: Path) -> None:
+        copying.set()
+        # Long enough for another one to take what it has begun for a leftover.
+        time.sleep(0.3)
+        true(new, coming)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "_copy", slowly)
+        before = threading.Thread(target=promote, args=(first, old))
+        before.start()
+        copying.wait(30)
+        promote(second, old)
+        before.join()
+    assert (model_at(old), model_at(tmp_path / "old.previous")) == ("second", "first")
+    assert names(tmp_path) == ["first", "old", "old.previous", "second"]
 
 
 def test_the_same_model_is_not_promoted(tmp_path: Path) -> None:
