@@ -311,6 +311,11 @@ _PNG_PASSES = (
 _READ_AT_ONCE, _INFLATED_AT_ONCE = 2**16, 2**20
 
 
+def is_interlaced(blob: bytes) -> bool:
+    """Whether a PNG's pixels come in seven passes."""
+    return blob[28] == 1
+
+
 def check_png_rows(header: Header, blob: bytes) -> None:
     """Inflate a PNG's pixels and throw them away, to know whether all rows are there.
 
@@ -323,8 +328,7 @@ def check_png_rows(header: Header, blob: bytes) -> None:
     Raises:
         ImageError: There are fewer rows than the header says.
     """
-    interlaced = blob[28] == 1
-    passes = _PNG_PASSES if interlaced else ((0, 0, 1, 1),)
+    passes = _PNG_PASSES if is_interlaced(blob) else ((0, 0, 1, 1),)
     needed = 0
     for x, y, across, down in passes:
         columns, rows = -(-(header.width - x) // across), -(-(header.height - y) // down)

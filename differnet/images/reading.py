@@ -52,6 +52,7 @@ from differnet.images.headers import (
     Refusal,
     check_complete,
     check_png_rows,
+    is_interlaced,
     read_header,
     truncated,
     unreadable,
@@ -383,7 +384,8 @@ def _load(header: Header, blob: bytes) -> Image.Image:
         image.load()
     except OSError as error:
         raise _from_pillow(error) from error
-    if header.kind == "png" and _ends_in_black(image):
+    # The last rows of an interlaced picture are filled by earlier passes too.
+    if header.kind == "png" and (is_interlaced(blob) or _ends_in_black(image)):
         check_png_rows(header, blob)
     return image
 
@@ -391,8 +393,8 @@ def _load(header: Header, blob: bytes) -> Image.Image:
 def _ends_in_black(image: Image.Image) -> bool:
     """Whether one of the last two rows is all 0, as Pillow leaves rows that never came.
 
-    It takes a stream that ends too soon, but in good order, for a whole picture. Of an interlaced one the
-    last row or the one before it is filled last. Asking every PNG for its rows would take half as long again.
+    It takes a stream that ends too soon, but in good order, for a whole picture. Asking every PNG for its
+    rows would take half as long again.
     """
     ending = np.asarray(image.crop((0, max(0, image.height - 2), image.width, image.height)))
     return not all(row.any() for row in ending)

@@ -19,7 +19,7 @@ from differnet.features import sha256_of
 from differnet.images import headers, reading
 from differnet.images.layouts import listings
 from differnet.records import Record
-from differnet.reporting import run_folder
+from differnet.reporting import artefacts, run_folder
 
 # As in the suite, in this process: a fault that is planted here would not be met in another.
 CHECKS: dict[str, Callable[[], Finding]] = {
@@ -86,7 +86,7 @@ def whatever_it_hashes_to(folder: Path) -> Any:
 
 
 def joined(self: Any, relative: str | None) -> Path | None:
-    return self.path / relative if relative else None
+    return self.folder / relative if relative else None
 
 
 def joined_and_there(self: Any, relative: str | None) -> Path | None:
@@ -134,10 +134,10 @@ TRUST_FAULTS: tuple[Fault, ...] = (
     ),
     Fault("errors of torch escape", put(bundle, "_UNFIT", (OSError,)), "S3", "Error: "),
     Fault("names are joined as they are", put(listings, "inside", lambda folder, n: folder / n), "S4", "csv"),
-    Fault("a run's names are joined", put(run_folder.RunFolder, "_inside", joined), "S4", "records.jsonl"),
+    Fault("a run's names are joined", put(artefacts.Artefacts, "_inside", joined), "S4", "records.jsonl"),
     Fault(
         "a run's names are joined where there is a file",
-        put(run_folder.RunFolder, "_inside", joined_and_there),
+        put(artefacts.Artefacts, "_inside", joined_and_there),
         "S4",
         "heat_map_path",
     ),

@@ -166,7 +166,7 @@ def test_other_engines_are_refused_without_telling_passwords(place: str, found: 
 
 def test_a_server_that_is_not_there_is_told_without_its_password() -> None:
     pytest.importorskip("psycopg")
-    with pytest.raises(StoreError, match="expected a record at postgresql") as told:
+    with pytest.raises(StoreError, match="expected an answer of postgresql") as told:
         Store.open("postgresql://user:secret@127.0.0.1:1/record")
     assert "secret" not in str(told.value)
 

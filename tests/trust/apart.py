@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 MIB = 2**20
@@ -94,13 +95,25 @@ def apart(
     return outcomes
 
 
+@contextmanager
+def _main_of_its_own() -> Iterator[None]:
+    """Let a new process run nothing of this one's main program: tests of pages put others in its place."""
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
+
+
 def _run_until_it_breaks(
     prepare: Prepare, given: Any, cases: Sequence[Any], patience: float, repeats: int
 ) -> list[Outcome]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(theirs, prepare, given, list(cases), repeats))
-    process.start()
+    with _main_of_its_own():
+        process.start()
     theirs.close()
     outcomes: list[Outcome] = []
     try:
