@@ -31,7 +31,7 @@ def work_on_ray(
     place: str,
     *,
     workers: int,
-    decoders: int = 1,
+    decoders: int | None = None,
     address: str | None = None,
     told: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -47,7 +47,7 @@ def work_on_ray(
         folder: Of the run, for heat maps and previews.
         place: Of the record; a file serves one machine, several need PostgreSQL.
         workers: Actors; each loads the model once.
-        decoders: Processes that decode, for each of them.
+        decoders: Processes that decode, for each of them; ``None`` for as many as there are processors.
         address: Of the cluster; ``None`` for one on this machine, which ends with the work.
         told: Called with the run's progress.
         stop: Asked twice a second.
@@ -124,7 +124,7 @@ def _watch(
 class _Actor:
     """One process of a cluster, with the model and a connection to the record of its own."""
 
-    def __init__(self, run_id: str, place: str, folder: str, decoders: int) -> None:
+    def __init__(self, run_id: str, place: str, folder: str, decoders: int | None) -> None:
         self._run_id = run_id
         self._place = place
         self._folder = Path(folder)

@@ -70,7 +70,7 @@ def work(
     rule: ReadingRule,
     folder: Path,
     *,
-    decoders: int = 1,
+    decoders: int | None = None,
     limits: Limits | None = None,
     told: Told | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -85,7 +85,7 @@ def work(
         judge: With the model and thresholds that the run was begun with.
         rule: How pictures are read.
         folder: Of the run, for heat maps and previews.
-        decoders: Processes that decode.
+        decoders: Processes that decode; ``None`` for as many as there are processors, four at most.
         limits: What decoding one picture may take.
         told: Called with the run's progress, at most once a second, from another thread.
         stop: Asked between steps. Pictures that are in the network then are settled, others given back.
@@ -105,7 +105,11 @@ def work(
     artefacts.tidy()
     settling = _Settling(run, owner, artefacts, told)
     try:
-        with _Heartbeat(run, owner), Decoders(rule, decoders, limits or Limits()) as pool, settling:
+        with (
+            _Heartbeat(run, owner),
+            Decoders(rule, decoders or usual_decoders(), limits or Limits()) as pool,
+            settling,
+        ):
             _go_on(run, owner, judge, pool, settling, stop)
     except BaseException:
         # What went wrong is told; claims that could not be given back end by themselves.
@@ -119,6 +123,11 @@ def work(
     if told is not None:
         told(progress)
     return progress
+
+
+def usual_decoders() -> int:
+    """Return how many processes decode where nobody says: as many as threads do without a job."""
+    return min(4, os.cpu_count() or 1)
 
 
 def _go_on(

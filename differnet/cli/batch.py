@@ -34,8 +34,14 @@ NAMED = 10
 
 NameArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
 DecodersOption = Annotated[
-    int,
-    typer.Option("--decoders", metavar="NUMBER", min=1, max=64, help="Processes that decode pictures."),
+    int | None,
+    typer.Option(
+        "--decoders",
+        metavar="NUMBER",
+        min=1,
+        max=64,
+        help="Processes that decode. Default: one a processor, up to 4.",
+    ),
 ]
 MovedModelOption = Annotated[
     Path | None,
@@ -92,7 +98,7 @@ def run(
         typer.Option("--out", metavar="DIR", help="For heat maps and previews. Default: runs/RUN."),
     ] = None,
     layout: LayoutOption = "auto",
-    decoders: DecodersOption = 1,
+    decoders: DecodersOption = None,
     engine: EngineOption = Engine.LOCAL,
     workers: WorkersOption = 2,
     address: AddressOption = None,
@@ -149,7 +155,7 @@ def run(
 def resume_(
     name: NameArgument,
     model: MovedModelOption = None,
-    decoders: DecodersOption = 1,
+    decoders: DecodersOption = None,
     engine: EngineOption = Engine.LOCAL,
     workers: WorkersOption = 2,
     address: AddressOption = None,
@@ -169,7 +175,7 @@ def resume_(
 def retry(
     name: NameArgument,
     model: MovedModelOption = None,
-    decoders: DecodersOption = 1,
+    decoders: DecodersOption = None,
     device: DeviceOption = "auto",
     fail_on: FailOnOption = None,
     place: PlaceOption = USUAL_PLACE,
@@ -261,7 +267,7 @@ class _Workplace:
     engine: Engine
     workers: int
     address: str | None
-    decoders: int
+    decoders: int | None
     place: str
 
 

@@ -6,6 +6,7 @@ is replaced. Pixels come back through a pipe, which nothing has to clean up afte
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -63,6 +64,7 @@ class Limits:
 
 
 _USUAL_LIMITS = Limits()
+_PIPE = 2**20
 
 READY = b"ready\n"
 """What a new process says first: whatever ends it before is no fault of a picture's."""
@@ -203,7 +205,7 @@ def _start(limits: Sequence[str]) -> subprocess.Popen[bytes]:
     # One thread each: there are as many decoders as are wanted.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             # -P: a file that lies where the job was started is no module of this program.
             [sys.executable, "-P", "-m", "differnet.images.decoder_process", *limits],
             stdin=subprocess.PIPE,
@@ -215,6 +217,19 @@ def _start(limits: Sequence[str]) -> subprocess.Popen[bytes]:
         )
     except OSError as error:
         raise _not_started(f"{type(error).__name__}: {error.strerror or error}") from error
+    _widen(process)
+    return process
+
+
+def _widen(process: subprocess.Popen[bytes]) -> None:
+    """Let a pipe hold a mebibyte where the system can: a picture is many, and every wait costs."""
+    if process.stdout is None or not sys.platform.startswith("linux"):
+        return
+    import fcntl
+
+    # An unprivileged user may be allowed less.
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
 
 
 def _not_started(found: str) -> DecoderError:

@@ -1,7 +1,7 @@
 """What a run shows beside its records: heat maps, previews and close-ups, as files in its folder.
 
 ```
-heat_maps/ID.npz     heat map of each judged picture, float16, at most as large as a preview
+heat_maps/ID.npz     heat map of each judged picture, float16, 256 places at most along a side
 pictures/ID.jpg      bounded preview of each readable picture
 closeups/ID.jpg      its strongest region at full sharpness, where the preview lost detail
 ```
@@ -27,6 +27,9 @@ from differnet.strict_json import RecordFormatError
 
 PREVIEW_SIDE = 512
 """Longest side of a stored preview in pixels: fills half a 1280 px page on a sharp screen."""
+
+HEAT_SIDE = 256
+"""Longest side of a stored heat map: what it shows is coarser, and is drawn at the size of the preview."""
 
 CLOSEUP_SIDE = 320
 """Longest side of a stored close-up in pixels."""
@@ -308,7 +311,7 @@ def _pack_heat_map(heat_map: NDArray[np.float32]) -> bytes:
         )
     # To be looked at beside a preview: three digits at its size take a quarter of the time, which counts
     # where thousands of pictures are inspected.
-    shown = np.minimum(_shrink(heat_map, PREVIEW_SIDE), np.finfo(np.float16).max).astype(np.float16)
+    shown = np.minimum(_shrink(heat_map, HEAT_SIDE), np.finfo(np.float16).max).astype(np.float16)
     member, buffer = io.BytesIO(), io.BytesIO()
     np.lib.format.write_array(member, shown, allow_pickle=False)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
