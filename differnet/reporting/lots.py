@@ -104,13 +104,11 @@ def lots_of(records: Sequence[Record]) -> Lots:
             words, length = chosen
             begun = [_ORIGIN + (moment - _ORIGIN) // length * length for moment in moments]
             return Lots(
-                f"All pictures lie in one folder; a lot is what was {said} within {words}"
+                f"No folders but those of labels part the pictures; a lot is what was {said} within {words}"
                 + (", which need not be when it was made." if said == "inspected" else "."),
                 _groups(zip(begun, kept, strict=True), partial(_window_name, length)),
             )
-    return Lots(
-        "All pictures lie in one folder, and no times part them, so there are no lots to compare.", ()
-    )
+    return Lots("Neither folders, other than by label, nor times part the pictures: there are no lots.", ())
 
 
 def types_of(records: Iterable[Record]) -> tuple[Group, ...]:
