@@ -52,6 +52,7 @@ def begin(store: Store, detector: Detector, plan: RunPlan) -> Queue:
             remedy="Load the model anew, so that what is in force is what is kept.",
         )
     run = make_known(store, plan.facts, plan.folder)
+    store.place_model(run.model_id, plan.model)
     run = RunEntry(**{**vars(run), "facts": run.facts | {_MODEL: str(plan.model.resolve())}})
     return Queue.begin(store, run, plan.pictures)
 

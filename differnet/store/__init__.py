@@ -10,6 +10,7 @@ from differnet.store.entries import (
     RevisionEntry,
     RunEntry,
 )
+from differnet.store.run_table import RunTable
 from differnet.store.store import Store
 from differnet.store.upgrading import backup, check, newest, upgrade
 
@@ -22,6 +23,7 @@ __all__ = [
     "ReviewEntry",
     "RevisionEntry",
     "RunEntry",
+    "RunTable",
     "Store",
     "StoreBusyError",
     "StoreError",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ class StoreBusyError(StoreError):
     passing = True
 
 
-def connect(place: str | Path) -> Engine:
+def connect(place: str | Path, *, read_only: bool = False) -> Engine:
     """Return an engine for a store.
 
     SQLite keeps its journal ahead of the data (WAL), so that readers never wait for a writer, and has every
@@ -39,6 +41,7 @@ def connect(place: str | Path) -> Engine:
 
     Args:
         place: A file, made where there is none, or the URL of a PostgreSQL database.
+        read_only: Nothing is written: neither rows nor a file.
 
     Raises:
         StoreError: The URL is of another engine, or its driver is not installed.
@@ -47,9 +50,10 @@ def connect(place: str | Path) -> Engine:
     backend = url.get_backend_name()
     try:
         if backend == "sqlite":
-            return _sqlite(url)
+            return _sqlite_to_read(url) if read_only else _sqlite(url)
         if backend == "postgresql":
-            return create_engine(url, pool_pre_ping=True)
+            told = {"options": "-c default_transaction_read_only=on"} if read_only else {}
+            return create_engine(url, pool_pre_ping=True, connect_args=told)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise StoreError(
             expected=f"a driver for {backend}",
@@ -106,13 +110,32 @@ def _url(place: str | Path) -> URL:
     return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite_to_read(url: URL) -> Engine:
+    _require_file(url)
+    file = Path(str(url.database)).resolve()
+    address = f"{file.as_uri()}?mode=ro"
+    # Of a record that nobody can write SQLite can make no index of its journal, and needs none.
+    if not os.access(file.parent, os.W_OK):
+        address += "&immutable=1"
+
+    def open_file() -> sqlite3.Connection:
+        return sqlite3.connect(address, uri=True, timeout=_PATIENCE, check_same_thread=False)
+
+    # The driver is told by the function; the place is what messages show.
+    return create_engine(url, creator=open_file)
+
+
+def _require_file(url: URL) -> None:
     if url.database in (None, "", ":memory:"):
         raise StoreError(
             expected="a file for the record",
             found="a database in memory, which is gone with the program",
             remedy="Name a file.",
         )
+
+
+def _sqlite(url: URL) -> Engine:
+    _require_file(url)
     engine = create_engine(url, connect_args={"timeout": _PATIENCE})
 
     @event.listens_for(engine, "connect")

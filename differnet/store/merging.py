@@ -14,7 +14,7 @@ from differnet.records import Verdict
 from differnet.store import schema
 from differnet.store.connecting import StoreError, now, writing
 from differnet.store.queue import tell_repeats
-from differnet.store.rows import begin_run, insert_new, json_text, run_of
+from differnet.store.rows import begin_run, insert_new, json_text, run_of, touch_runs
 from differnet.store.store import Store
 from differnet.store.upgrading import plainly
 
@@ -124,6 +124,7 @@ def _merge_items(source: Connection, target: Connection, rows: list[RowMapping],
             once = _insert_once(target, schema.reviews, {**_without_id(review), "item": place})
             new = replace(new, reviews=new.reviews + once)
     repeated = tell_repeats(target, rows[0]["run_id"], {row["sha256"] for row in rows if row["sha256"]})
+    touch_runs(target, [rows[0]["run_id"]])
     return replace(new, changed=new.changed + repeated)
 
 
@@ -175,6 +176,7 @@ def _finish(target: Connection, run: RowMapping) -> None:
         # What became known at its end is among its facts.
         ended = {"finished_at": run["finished_at"], "facts": run["facts"]}
         target.execute(schema.runs.update().where(open_).values(ended))
+        touch_runs(target, [run["run_id"]])
 
 
 def _insert_once(target: Connection, table: Table, row: dict[str, Any]) -> int:

@@ -33,6 +33,7 @@ from differnet.store.rows import (
     regions_of,
     replace_item,
     run_of,
+    touch_runs,
 )
 from differnet.store.store import Store
 from differnet.store.upgrading import plainly
@@ -169,6 +170,7 @@ class Queue:
             if rows:
                 reopened = schema.runs.update().where(schema.runs.c.run_id == entry.run_id)
                 connection.execute(reopened.values(finished_at=None))
+                touch_runs(connection, [entry.run_id])
         return queue
 
     def claim(self, owner: str, count: int) -> list[Claim]:
@@ -321,6 +323,7 @@ class Queue:
             if count:
                 reopened = schema.runs.update().where(schema.runs.c.run_id == self.run_id)
                 connection.execute(reopened.values(finished_at=None))
+                touch_runs(connection, [self.run_id])
         return count
 
     def finish(self) -> bool:
@@ -336,7 +339,7 @@ class Queue:
             connection.execute(
                 schema.runs.update()
                 .where(schema.runs.c.run_id == self.run_id, schema.runs.c.finished_at.is_(None))
-                .values(finished_at=now())
+                .values(finished_at=now(), changed=schema.runs.c.changed + 1)
             )
         return True
 
@@ -401,6 +404,7 @@ class Queue:
             # What has a verdict keeps it: the same picture gives the same.
             if record.path in earlier and earlier[record.path]["verdict"] == Verdict.INVALID.value:
                 self._replace(connection, earlier[record.path], record)
+        touch_runs(connection, [self.run_id] if kept else [])
 
     def _replace(self, connection: Connection, earlier: RowMapping, record: Record) -> None:
         replace_item(connection, earlier["id"], record)

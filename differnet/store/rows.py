@@ -76,6 +76,13 @@ def replace_item(connection: Connection, row: int, record: Record) -> None:
     _insert_regions(connection, row, record.regions)
 
 
+def touch_runs(connection: Connection, run_ids: Iterable[str]) -> None:
+    """Say that something of runs was written; last in a transaction, for it holds up others of the run."""
+    for run_id in sorted(set(run_ids)):
+        row = schema.runs.update().where(schema.runs.c.run_id == run_id)
+        connection.execute(row.values(changed=schema.runs.c.changed + 1))
+
+
 def next_number(connection: Connection, run_id: str) -> int:
     """Return the place after the last in a run."""
     last = select(func.max(schema.items.c.number)).where(schema.items.c.run_id == run_id)

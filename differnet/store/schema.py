@@ -131,6 +131,8 @@ runs = Table(
     Column("facts", Text, nullable=False),
     Column("started_at", Text, nullable=False, index=True),
     Column("finished_at", Text),
+    # Counted up with whatever is written of the run, so that who read it can ask whether it is still so.
+    Column("changed", _NUMBER, nullable=False, server_default="0"),
     ForeignKeyConstraint(
         ["model_id", "calibration_id"], ["calibrations.model_id", "calibrations.calibration_id"]
     ),
@@ -253,4 +255,38 @@ audit = Table(
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("facts", Text, nullable=False),
+)
+
+# Long work that a page asked for, done by a process of its own, which tells here how far it is.
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("task_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("wish", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    # Somebody wants it to end; it does so at its next step.
+    Column("stop_asked", Integer, nullable=False),
+    Column("made_at", Text, nullable=False, index=True),
+    Column("started_at", Text),
+    Column("seen_at", Text),
+    Column("finished_at", Text),
+    Column("owner", Text),
+    Column("progress", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    CheckConstraint("state IN ('waiting', 'running', 'done', 'failed', 'stopped')", name="state"),
+)
+
+# Filters of a page that somebody gave a name.
+views = Table(
+    "views",
+    metadata,
+    Column("page", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("query", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("made_at", Text, nullable=False),
 )

@@ -10,7 +10,20 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self, get_args
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, case, exists, func, literal, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Delete,
+    Engine,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 
 from differnet.records import Record, Verdict
 from differnet.store import schema
@@ -39,9 +52,13 @@ from differnet.store.rows import (
     regions_of,
     review_of,
     run_of,
+    touch_runs,
 )
+from differnet.store.run_table import RunTable, read_table
 from differnet.store.upgrading import form, plainly, require_current, upgrade
 
+# Items of one question: SQLite takes at most 32,766 values.
+_ASKED_AT_ONCE = 500
 # Verdicts that thresholds decide; the others stay whatever the thresholds.
 _DECIDED = (Verdict.PASS.value, Verdict.REVIEW.value, Verdict.DEFECT.value)
 
@@ -68,31 +85,33 @@ class Store:
         ((1, 0), {<Verdict.PASS: 'PASS'>: 1})
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, read_only: bool = False) -> None:
         self.engine = engine
+        self.read_only = read_only
         self._writing = writing(engine)
 
     @classmethod
-    def open(cls, place: str | Path) -> Self:
+    def open(cls, place: str | Path, *, read_only: bool = False) -> Self:
         """Open a store; an empty file or database is given the form of today.
 
         Args:
             place: A file, made where there is none, or the URL of a PostgreSQL database.
+            read_only: The engine refuses to write; the store must be there already.
 
         Raises:
             StoreError: It cannot be opened, is something else, or has to be upgraded first.
         """
-        engine = connect(place)
+        engine = connect(place, read_only=read_only)
         try:
             with plainly(engine), engine.connect() as connection:
                 found = form(connection)
-            if found is None:
+            if found is None and not read_only:
                 upgrade(engine)
             require_current(engine)
         except BaseException:
             engine.dispose()
             raise
-        return cls(engine)
+        return cls(engine, read_only=read_only)
 
     def close(self) -> None:
         """Let go of the file or the connections."""
@@ -105,6 +124,17 @@ class Store:
         with self._write() as connection:
             insert_new(connection, schema.products, [{"name": entry.product, "added_at": now()}])
             insert_new(connection, schema.models, [entry_row(entry) | {"added_at": now()}])
+
+    def place_model(self, model_id: str, folder: Path) -> None:
+        """Say where a model's bundle lies now.
+
+        Args:
+            model_id: Of a model that is known.
+            folder: Of its bundle.
+        """
+        row = schema.models.update().where(schema.models.c.model_id == model_id)
+        with self._write() as connection:
+            connection.execute(row.values(folder=str(folder.resolve())))
 
     def add_calibration(self, entry: CalibrationEntry) -> None:
         """Make a calibration known; what is known already stays as it is."""
@@ -148,7 +178,7 @@ class Store:
                 connection.execute(
                     schema.runs.update()
                     .where(schema.runs.c.run_id == run_id, schema.runs.c.finished_at.is_(None))
-                    .values(finished_at=finished_at or now(), facts=told)
+                    .values(finished_at=finished_at or now(), facts=told, changed=schema.runs.c.changed + 1)
                 )
 
     def add_items(self, records: Sequence[Record]) -> int:
@@ -173,6 +203,7 @@ class Store:
                 if insert_item(connection, record, numbers[record.run_id]) is not None:
                     numbers[record.run_id] += 1
                     added += 1
+            touch_runs(connection, numbers)
         return added
 
     def review(self, run_id: str, item_id: str, entry: ReviewEntry) -> None:
@@ -210,6 +241,32 @@ class Store:
                         remedy="Look up its id in the run.",
                     )
                 connection.execute(schema.reviews.insert().values(row | {"item": found}))
+            touch_runs(connection, [run_id])
+
+    def keep_view(self, page: str, name: str, query: dict[str, Any], author: str) -> None:
+        """Keep filters of a page under a name; what went by that name before is replaced.
+
+        Raises:
+            StoreError: The name is empty.
+        """
+        if not name.strip():
+            raise StoreError(expected="a name for the view", found="none", remedy="Type one.")
+        row = {"page": page, "name": name.strip(), "author": author, "made_at": now()}
+        with self._write() as connection:
+            connection.execute(_of_view(schema.views.delete(), page, name.strip()))
+            connection.execute(schema.views.insert().values(row | {"query": json_text(query)}))
+
+    def drop_view(self, page: str, name: str) -> None:
+        """Forget filters that were kept under a name."""
+        with self._write() as connection:
+            connection.execute(_of_view(schema.views.delete(), page, name))
+
+    def views(self, page: str) -> dict[str, dict[str, Any]]:
+        """Return the kept filters of a page, by their names in alphabetical order."""
+        columns = schema.views.c
+        wanted = select(columns.name, columns.query).where(columns.page == page).order_by(columns.name)
+        with self._read() as connection:
+            return {name: json.loads(query) for name, query in connection.execute(wanted)}
 
     def note(self, actor: str, action: str, subject: str, facts: dict[str, Any] | None = None) -> None:
         """Keep in the audit trail who did what to what."""
@@ -242,6 +299,27 @@ class Store:
         with self._read() as connection:
             found = connection.execute(wanted).mappings().one_or_none()
         return None if found is None else entry_of(ModelEntry, found)
+
+    def models(self, product: str | None = None) -> list[ModelEntry]:
+        """Return the models that are known, the newest first.
+
+        Args:
+            product: That they judge; of all where it is not said.
+        """
+        columns = schema.models.c
+        wanted = select(schema.models).order_by(columns.added_at.desc(), columns.model_id)
+        if product is not None:
+            wanted = wanted.where(columns.product == product)
+        with self._read() as connection:
+            return [entry_of(ModelEntry, row) for row in connection.execute(wanted).mappings()]
+
+    def calibrations(self, model_id: str) -> list[CalibrationEntry]:
+        """Return the calibrations of a model that are known, the newest first."""
+        columns = schema.calibrations.c
+        wanted = select(schema.calibrations).where(columns.model_id == model_id)
+        ordered = wanted.order_by(columns.added_at.desc(), columns.calibration_id)
+        with self._read() as connection:
+            return [entry_of(CalibrationEntry, row) for row in connection.execute(ordered).mappings()]
 
     def calibration(self, model_id: str, calibration_id: str) -> CalibrationEntry | None:
         """Return what is known of a calibration, if anything."""
@@ -310,6 +388,48 @@ class Store:
         with self._read() as connection:
             found = connection.execute(wanted).mappings().one_or_none()
         return None if found is None else RevisionEntry(**found)
+
+    def revisions(self, model_id: str, calibration_id: str) -> list[RevisionEntry]:
+        """Return the thresholds that were set for a model and its calibration, the newest first."""
+        columns = schema.threshold_revisions.c
+        wanted = (
+            select(schema.threshold_revisions)
+            .where(columns.model_id == model_id, columns.calibration_id == calibration_id)
+            .order_by(columns.number.desc())
+        )
+        with self._read() as connection:
+            return [RevisionEntry(**row) for row in connection.execute(wanted).mappings()]
+
+    def changed(self, run_id: str) -> int:
+        """Return a number that grows with whatever is written of a run: its items, reviews and end.
+
+        Raises:
+            StoreError: There is no such run.
+        """
+        with self._read() as connection:
+            return _changed(connection, run_id)
+
+    def table(self, run_id: str) -> RunTable:
+        """Return all items of a run as columns, as they stand at one moment.
+
+        Raises:
+            StoreError: There is no such run.
+        """
+        with self._read() as connection:
+            return read_table(connection, run_id, _changed(connection, run_id))
+
+    def records(self, run_id: str, item_ids: Sequence[str]) -> list[Record]:
+        """Return items of a run by their ids, in the order of these; what is not there is left out."""
+        columns = schema.items.c
+        found: dict[str, Record] = {}
+        with self._read() as connection:
+            for start in range(0, len(item_ids), _ASKED_AT_ONCE):
+                some = list(item_ids[start : start + _ASKED_AT_ONCE])
+                meant = select(schema.items).where(columns.run_id == run_id, columns.item_id.in_(some))
+                rows = connection.execute(meant).mappings().all()
+                regions = regions_of(connection, [row["id"] for row in rows])
+                found |= {row["item_id"]: record_of(row, regions.get(row["id"], ())) for row in rows}
+        return [found[item_id] for item_id in item_ids if item_id in found]
 
     def named(self, run_id: str, name: str) -> list[Record]:
         """Return the items of a run that go by a name: an item id, a part id, or a path as recorded."""
@@ -430,6 +550,17 @@ class Store:
     def _read(self) -> Iterator[Connection]:
         with plainly(self.engine), self.engine.connect() as connection:
             yield connection
+
+
+def _changed(connection: Connection, run_id: str) -> int:
+    found = connection.execute(select(schema.runs.c.changed).where(schema.runs.c.run_id == run_id)).scalar()
+    if found is None:
+        raise no_run(run_id)
+    return int(found)
+
+
+def _of_view(statement: Delete, page: str, name: str) -> Delete:
+    return statement.where(schema.views.c.page == page, schema.views.c.name == name)
 
 
 def _meant(asked: Asked) -> Any:
