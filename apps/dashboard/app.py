@@ -1,23 +1,52 @@
-"""The dashboard's frame: which run, which page.
+"""The dashboard's frame: which record, which run, which page.
 
 Started by the command that `differnet.reporting.serving.dashboard_command` makes. Pages hold no
-mathematics; every figure comes from `differnet.reporting`.
+mathematics; every figure comes from a function in `differnet` that is tested without a page.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
-from opened import choose_run, runs_folder
+from opened import choose_person, choose_run, has_runs, require_record
 
 st.set_page_config(page_title="differnet", layout="wide")
 
+# Title and file of each page, in the order of the menu. A page whose file is not there is not offered.
+SECTIONS = {
+    "Look": (("Overview", "overview"), ("Inspect", "inspect"), ("Gallery", "gallery"), ("Image", "picture")),
+    "Decide": (
+        ("Tune thresholds", "tune"),
+        ("Review queue", "review"),
+        ("Labels", "labels"),
+        ("Drift and health", "drift"),
+    ),
+    "Work": (
+        ("Start", "start"),
+        ("Batches and reports", "batches"),
+        ("Models", "models"),
+        ("Train", "train"),
+        ("Settings", "settings"),
+    ),
+}
+
+require_record()
+here = Path(__file__).parent
+first = "overview" if has_runs() else "start"
+if not (here / f"{first}.py").is_file():
+    first = "tune"
 # No icons here: Streamlit makes them the tab's icon, and fetches that from a server on the web.
 page = st.navigation(
-    [
-        st.Page("tune.py", title="Tune", default=True),
-        st.Page("gallery.py", title="Gallery"),
-        st.Page("picture.py", title="Picture"),
-    ]
+    {
+        section: [
+            st.Page(f"{name}.py", title=title, default=name == first)
+            for title, name in pages
+            if (here / f"{name}.py").is_file()
+        ]
+        for section, pages in SECTIONS.items()
+    }
 )
-choose_run(runs_folder())
+choose_run()
+choose_person()
 page.run()

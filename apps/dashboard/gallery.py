@@ -7,7 +7,7 @@ from opened import OpenedRun, current_run, overlay_of
 from words import verdict_word
 
 from differnet.records import Record, Verdict
-from differnet.reporting.browsing import ORDERS, label_name, label_names, page_count, page_of, select_records
+from differnet.reporting.browsing import ORDERS, label_choices, label_name, page_count, page_of, select_places
 from differnet.reporting.figures import OPACITY
 from differnet.reporting.tables import legible
 
@@ -28,8 +28,9 @@ def main() -> None:
     page = 1
     if pages > 1:
         page = int(st.number_input(f"Page, of {pages:,}", 1, pages, 1, key="page", width=160))
-    st.caption(f"{len(chosen):,} of {len(opened.run.records):,} pictures")
-    shown = page_of(chosen, page, PAGE_SIZE)
+    st.caption(f"{len(chosen):,} of {len(opened.run):,} pictures")
+    table = opened.run.table
+    shown = opened.run.records([table.item_id[place] for place in page_of(chosen, page, PAGE_SIZE)])
     for first in range(0, len(shown), COLUMNS):
         for column, record in zip(
             st.columns(COLUMNS, gap="medium"), shown[first : first + COLUMNS], strict=False
@@ -38,9 +39,9 @@ def main() -> None:
                 show_card(opened, record, OPACITY if overlaid else 0.0)
 
 
-def filter_widgets(opened: OpenedRun) -> tuple[list[Record], bool]:
+def filter_widgets(opened: OpenedRun) -> tuple[list[int], bool]:
     """Show the filters, and apply them."""
-    records = opened.run.records
+    table = opened.run.table
     left, middle, right = st.columns([5, 3, 2], vertical_alignment="bottom")
     verdicts = left.pills(
         "Verdict",
@@ -50,10 +51,15 @@ def filter_widgets(opened: OpenedRun) -> tuple[list[Record], bool]:
         key="verdicts",
         persist_state="session",
     )
-    labels = middle.multiselect("Label", label_names(records), key="labels", placeholder="all labels")
+    labels = middle.multiselect(
+        "Label",
+        label_choices(table),
+        key="labels",
+        placeholder="all labels",
+    )
     order = right.selectbox("Order", list(ORDERS), key="order", persist_state="session")
     overlaid = st.toggle("Heat maps over the pictures", value=True, key="overlaid", persist_state="session")
-    return select_records(records, verdicts, labels, str(order)), overlaid
+    return select_places(table, verdicts, labels, str(order)).tolist(), overlaid
 
 
 def show_card(opened: OpenedRun, record: Record, opacity: float) -> None:

@@ -1,10 +1,11 @@
-"""The run that all pages show: found, chosen, opened once, kept by its content's digest."""
+"""What all pages share: the record, who acts, the chosen run, opened once for each change of it."""
 
 from __future__ import annotations
 
-import argparse
+import getpass
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,107 +14,210 @@ import streamlit as st
 from differnet.records import DiffernetError, Record
 from differnet.reporting.artefacts import encode_jpeg
 from differnet.reporting.browsing import markdown_safe
-from differnet.reporting.counts import Columns, columns_of
+from differnet.reporting.counts import Columns, columns_of_table
 from differnet.reporting.figures import heat_overlay, heat_picture
-from differnet.reporting.run_folder import RunFolder, list_runs, run_revision
+from differnet.reporting.serving import PLACE_VARIABLE, READ_ONLY_VARIABLE, WORKSPACE_VARIABLE
+from differnet.reporting.tabled_run import TabledRun
 from differnet.reporting.tables import legible
+from differnet.store import RunEntry, Store
 
-# Names the folder of runs where no ``--runs`` is given.
-RUNS_VARIABLE = "DIFFERNET_RUNS"
+# Runs in the list, the latest; others open by their address.
+LISTED_RUNS = 200
+LABELS, PEOPLE = "labels", "people over labels"
 
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """A run with what every page needs of it.
+    """The chosen run as every page sees it, as it stood when the page was asked for.
 
     Attributes:
         run: The run.
-        revision: Digest of its content; every cache is keyed by it.
-        columns: Its figures as arrays.
-        by_id: Item id to record.
+        judged: Whether the last word of a person counts as the truth in place of the label.
     """
 
-    run: RunFolder
-    revision: str
-    columns: Columns
-    by_id: dict[str, Record]
+    run: TabledRun
+    judged: bool
+
+    @property
+    def key(self) -> tuple[str, int, bool]:
+        """Name what pages show, for caches to be keyed by."""
+        return self.run.entry.run_id, self.run.table.changed, self.judged
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The figures that thresholds act on."""
+        return columns_of_table(self.run.table, judged=self.judged)
 
 
-def runs_folder() -> Path:
-    """Read from the command line, else the environment, where the runs are."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--runs", default=os.environ.get(RUNS_VARIABLE, "runs"))
-    known, _ = parser.parse_known_args()
-    return Path(known.runs)
+def place() -> str:
+    """Return where the record is."""
+    return os.environ.get(PLACE_VARIABLE) or "record.db"
 
 
-def choose_run(folder: Path) -> None:
+def workspace() -> Path:
+    """Return the folder for models, runs, uploads and whatever else pages make."""
+    return Path(os.environ.get(WORKSPACE_VARIABLE) or ".").resolve()
+
+
+def record() -> Store:
+    """Return the record; one connection pool for all who look at it."""
+    return _record(place(), bool(os.environ.get(READ_ONLY_VARIABLE)))
+
+
+def writable() -> bool:
+    """Tell whether pages may change the record."""
+    return not record().read_only
+
+
+def require_record() -> None:
+    """Open the record, or show why it cannot be opened and end the page."""
+    try:
+        record()
+    except DiffernetError as error:
+        st.title("The record cannot be opened")
+        show_error(error)
+        st.stop()
+
+
+def has_runs() -> bool:
+    """Tell whether the record holds any run."""
+    return bool(record().runs(limit=1))
+
+
+def show_error(error: DiffernetError) -> None:
+    """Show what was expected, what was found and what to do."""
+    told = (("Expected", error.expected), ("Found", error.found), ("Do this", error.remedy))
+    # Two blanks before the end of a line make it one in Markdown.
+    words = "  \n".join(f"**{name}:** {markdown_safe(words)}" for name, words in told if words)
+    st.error(words, icon=":material/error:")
+
+
+def choose_run() -> None:
     """Let a person choose a run in the sidebar, and put the choice into the address."""
-    runs = {path.name: path for path in list_runs(folder)}
-    if not runs:
-        _explain_no_runs(folder)
+    runs = {entry.run_id: entry for entry in record().runs(limit=LISTED_RUNS)}
     requested = st.query_params.get("run")
-    if requested in runs and "run" not in st.session_state:
+    if requested is not None and "run" not in st.session_state:
         st.session_state["run"] = requested
-    if st.session_state.get("run") not in runs:
-        st.session_state.pop("run", None)
+    if (chosen := st.session_state.get("run")) is not None and chosen not in runs:
+        if (entry := _find(chosen)) is None:
+            st.session_state.pop("run", None)
+        else:
+            runs[chosen] = entry
+    if not runs:
+        return
     with st.sidebar:
-        name = st.selectbox("Run", list(runs), key="run", format_func=legible, persist_state="session")
+        name = st.selectbox(
+            "Run",
+            list(runs),
+            key="run",
+            format_func=lambda run_id: describe(runs[run_id]),
+            persist_state="session",
+        )
+        st.selectbox(
+            "What counts as the truth",
+            [LABELS, PEOPLE],
+            key="truth",
+            persist_state="session",
+            help="Labels come with the pictures. Over them, what a person said last of a part can count.",
+        )
     st.query_params["run"] = str(name)
-    st.session_state["run_path"] = str(runs[str(name)])
+
+
+def choose_person() -> None:
+    """Let a person say who they are; it is kept with reviews and thresholds."""
+    if "person" not in st.session_state:
+        st.session_state["person"] = _logged_in()
+    with st.sidebar:
+        st.text_input(
+            "You", key="person", max_chars=80, persist_state="session", help="Kept with what you decide."
+        )
+        if not writable():
+            st.caption("Read only: nothing can be changed from here.")
+
+
+def person() -> str:
+    """Return who acts; empty where nobody has said so."""
+    return str(st.session_state.get("person") or "").strip()
 
 
 def current_run() -> OpenedRun:
     """Open the chosen run, or show why it cannot be opened and end the page."""
-    path = Path(st.session_state["run_path"])
+    run_id = st.session_state.get("run")
+    if run_id is None:
+        _explain_no_runs()
     try:
-        opened = _open(str(path), run_revision(path))
+        run = _open(place(), str(run_id), record().changed(str(run_id)))
     except DiffernetError as error:
-        st.error(markdown_safe(str(error)), icon=":material/error:")
+        st.title("This run cannot be shown")
+        show_error(error)
         st.stop()
-    if not opened.run.records:
+    if not len(run):
         st.title("Nothing inspected yet")
         st.write("This run has no pictures so far. Reload the page when the inspection has begun.")
         st.stop()
-    if opened.run.facts.finished_at is None:
+    if run.facts.finished_at is None:
         st.info("This run is not finished. The figures are those of the pictures inspected so far.")
-    return opened
+    return OpenedRun(run, judged=st.session_state.get("truth") == PEOPLE)
 
 
-def overlay_of(opened: OpenedRun, record: Record, opacity: float) -> bytes | None:
-    """Draw a picture with its heat map, once for each revision, picture and opacity."""
-    return _overlay(opened, opened.revision, record.item_id, opacity)
+def describe(entry: RunEntry) -> str:
+    """Name a run in a list."""
+    return legible(f"{entry.run_id}, {entry.product}, {entry.started_at[:16].replace('T', ' ')}")
 
 
-def heat_of(opened: OpenedRun, record: Record) -> bytes | None:
+def overlay_of(opened: OpenedRun, item: Record, opacity: float) -> bytes | None:
+    """Draw a picture with its heat map, once for each state of the run, picture and opacity."""
+    run_id, changed, _ = opened.key
+    return _overlay(opened.run, item, place(), run_id, changed, item.item_id, opacity)
+
+
+def heat_of(opened: OpenedRun, item: Record) -> bytes | None:
     """Draw a heat map alone."""
-    heat_map = opened.run.heat_map(record)
+    heat_map = opened.run.heat_map(item)
     return None if heat_map is None else encode_jpeg(heat_picture(heat_map, opened.run.heat_scale))
 
 
-def _explain_no_runs(folder: Path) -> NoReturn:
+def _explain_no_runs() -> NoReturn:
     st.title("No runs yet")
-    st.write("The dashboard shows what an inspection has written. No run was found in")
-    st.code(legible(str(folder.absolute())), language=None)
-    st.write("Make one, then reload this page:")
-    st.code("differnet inspect MODEL IMAGES --out runs/first", language="shell")
+    st.write("The dashboard shows what was inspected, and the record holds no run so far.")
+    st.write("Make a model and inspect pictures on the page Start, or type, and reload this page:")
+    st.code("differnet batch run MODEL IMAGES", language="shell")
     st.stop()
 
 
+def _find(run_id: str) -> RunEntry | None:
+    try:
+        return record().run(run_id)
+    except DiffernetError:
+        # Of an address that somebody typed, or of a run that is gone.
+        return None
+
+
+def _logged_in() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # A container's user often has no name.
+        return ""
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _record(place: str, read_only: bool) -> Store:
+    return Store.open(place, read_only=read_only)
+
+
 @st.cache_resource(max_entries=4, show_spinner="Opening the run")
-def _open(path: str, revision: str) -> OpenedRun:
-    run = RunFolder.open(Path(path))
-    return OpenedRun(
-        run, revision, columns_of(run.records), {record.item_id: record for record in run.records}
-    )
+def _open(place: str, run_id: str, changed: int) -> TabledRun:
+    # Place and changes make the key; the run is as it stands now, which is at least as new.
+    return TabledRun(record(), run_id)
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
-def _overlay(_opened: OpenedRun, revision: str, item_id: str, opacity: float) -> bytes | None:
-    # Streamlit leaves the first argument out of the key: the revision stands for it.
-    record = _opened.by_id[item_id]
-    preview = _opened.run.preview(record)
+def _overlay(
+    _run: TabledRun, _item: Record, place: str, run_id: str, changed: int, item_id: str, opacity: float
+) -> bytes | None:
+    # Streamlit leaves the first two arguments out of the key: the names of run and item stand for them.
+    preview = _run.preview(_item)
     if preview is None:
         return None
-    heat_map = _opened.run.heat_map(record)
-    return encode_jpeg(heat_overlay(preview, heat_map, _opened.run.heat_scale, record, opacity))
+    return encode_jpeg(heat_overlay(preview, _run.heat_map(_item), _run.heat_scale, _item, opacity))

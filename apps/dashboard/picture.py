@@ -10,12 +10,13 @@ from differnet.records import Record
 from differnet.reporting.artefacts import encode_jpeg
 from differnet.reporting.browsing import (
     evidence_table,
-    label_name,
     markdown_safe,
+    named_label,
     neighbours,
     regions_table,
-    select_records,
+    select_places,
 )
+from differnet.reporting.counts import VERDICTS
 from differnet.reporting.tables import legible, records_table
 
 # Pictures in the list, the strangest; others open from the gallery. A browser holds no more with ease.
@@ -47,14 +48,13 @@ def main() -> None:
 
 def choose_record(opened: OpenedRun) -> Record:
     """Let a person choose a picture, and put the choice into the address."""
-    listed = [
-        record.item_id for record in select_records(opened.run.records, (), (), "strangest first")[:LISTED]
-    ]
+    table = opened.run.table
+    listed = [table.item_id[place] for place in select_places(table)[:LISTED]]
     requested = st.query_params.get("item")
-    if requested in opened.by_id and "item" not in st.session_state:
+    if requested in opened.run.place_of and "item" not in st.session_state:
         st.session_state["item"] = requested
     current = st.session_state.get("item")
-    if current not in opened.by_id:
+    if current not in opened.run.place_of:
         st.session_state.pop("item", None)
         current = listed[0]
     if current not in listed:
@@ -76,15 +76,21 @@ def choose_record(opened: OpenedRun) -> Record:
         "Picture, the strangest first",
         listed,
         key="item",
-        format_func=lambda item_id: describe(opened.by_id[item_id]),
+        format_func=lambda item_id: describe(opened, item_id),
     )
     st.query_params["item"] = str(chosen)
-    return opened.by_id[str(chosen)]
+    found = opened.run.record(str(chosen))
+    if found is None:
+        st.error("This picture is no longer in the run. Reload the page.")
+        st.stop()
+    return found
 
 
-def describe(record: Record) -> str:
+def describe(opened: OpenedRun, item_id: str) -> str:
     """Name a picture in the list."""
-    return f"{legible(record.part_id or record.item_id)}: {record.verdict.value}, {label_name(record)}"
+    table, place = opened.run.table, opened.run.place_of[item_id]
+    verdict = VERDICTS[table.verdict[place]].value
+    return f"{legible(table.part_id[place] or item_id)}: {verdict}, {named_label(table.label[place])}"
 
 
 def put_item(item_id: str) -> None:

@@ -44,8 +44,8 @@ def main() -> None:
 
 def threshold_widgets(opened: OpenedRun, start: tuple[float, float], upper: float) -> tuple[float, float]:
     """Show a slider and two boxes that move the same two thresholds."""
-    if st.session_state.get("thresholds_of") != opened.run.path:
-        st.session_state["thresholds_of"] = opened.run.path
+    if st.session_state.get("thresholds_of") != opened.run.entry.run_id:
+        st.session_state["thresholds_of"] = opened.run.entry.run_id
         put_thresholds(*start)
     elif "band" not in st.session_state:
         put_thresholds(*st.session_state["thresholds"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from differnet.cli.db import USUAL_PLACE, PlaceOption
-from differnet.cli.terminal import terminal
+from differnet.cli.db import USUAL_PLACE, PlaceOption, shown_place
+from differnet.cli.terminal import Terminal, terminal
 from differnet.cli.train import PlaceError
 from differnet.records import DiffernetError
 
@@ -150,8 +151,33 @@ def _formats(words: str) -> list[str]:
 def dashboard(
     runs: Annotated[
         Path | None,
-        typer.Argument(metavar="[RUNS]", help="Folder of runs, or one run. Default: runs or demo/runs."),
+        typer.Argument(
+            metavar="[RUNS]",
+            help="Folder of runs, or one run, that `differnet inspect --out` wrote: it is kept in the record "
+            "first. Default: runs, where there is one.",
+        ),
     ] = None,
+    place: Annotated[
+        str | None,
+        typer.Option(
+            "--db",
+            metavar="PLACE",
+            envvar="DIFFERNET_DB",
+            help="The record: a file, made where there is none, or postgresql://user@host/database. "
+            "Default: record.db here, or beside RUNS.",
+        ),
+    ] = None,
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            "--workspace",
+            metavar="DIR",
+            help="Where pages put models, runs and uploads. Default: the folder of the record.",
+        ),
+    ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Show the record, and change nothing in it.")
+    ] = False,
     port: Annotated[
         int | None,
         typer.Option(
@@ -159,29 +185,66 @@ def dashboard(
         ),
     ] = None,
 ) -> None:
-    """Open the dashboard over one or more runs, on this machine only. Ctrl-C ends it."""
-    from differnet.reporting import dashboard_command, list_runs
+    """Open the dashboard over the record of all runs, on this machine only. Ctrl-C ends it.
 
-    folder = runs if runs is not None else _usual_runs()
-    if not list_runs(folder):
+    On an empty record it begins with making a model: nothing else has to be typed.
+    """
+    shown = terminal()
+    if runs is not None and not runs.is_dir():
         raise PlaceError(
-            expected=f"one or more runs in {folder}",
-            found="none" if folder.is_dir() else "no such folder",
-            remedy="Make one: differnet demo, or differnet inspect MODEL IMAGES --out runs/first.",
+            expected=f"a folder of runs at {runs}",
+            found="no such folder",
+            remedy="Leave it out to begin with an empty record, or make runs: differnet demo.",
         )
+    found = runs if runs is not None else _usual_runs()
+    record = place or str(_beside(runs) / USUAL_PLACE)
+    home = workspace or (Path(record).absolute().parent if "://" not in record else Path.cwd())
+    _keep_known(shown, record, home, found, read_only=read_only)
     chosen = _free_port(port)
-    terminal().note(f"Dashboard of {folder}: open http://127.0.0.1:{chosen} in a browser. Ctrl-C ends it.")
+    from differnet.reporting import dashboard_command, dashboard_environment
+
+    told = dashboard_environment(record, home, read_only=read_only)
+    shown.note(
+        f"Dashboard of {shown_place(record)}: open http://127.0.0.1:{chosen} in a browser. Ctrl-C ends it."
+    )
     try:
-        ended = subprocess.run(dashboard_command(folder.resolve(), chosen), check=False)
+        ended = subprocess.run(dashboard_command(chosen), check=False, env=os.environ | told)
     except KeyboardInterrupt:
         # The usual way to end it, no failure.
         return
     raise typer.Exit(1 if ended.returncode else 0)
 
 
-def _usual_runs() -> Path:
-    places = (Path("runs"), Path("demo") / "runs")
-    return next((place for place in places if place.is_dir()), places[0])
+def _keep_known(shown: Terminal, place: str, home: Path, runs: Path | None, *, read_only: bool) -> None:
+    """Bring the record up to what lies in folders, or make sure that it can be read."""
+    from differnet.reporting.keeping import keep_runs, place_models
+    from differnet.store import Store
+
+    store = Store.open(place, read_only=read_only)
+    try:
+        if read_only:
+            return
+        with shown.waiting("keeping runs in the record"):
+            refused = keep_runs(store, runs) if runs is not None else []
+            beside = () if runs is None else (_beside(runs),)
+            place_models(store, (home, home / "models", *beside))
+    finally:
+        store.close()
+    for path, error in refused:
+        shown.warn(f"{path} is not shown: {error}")
+
+
+def _beside(runs: Path | None) -> Path:
+    """Return the folder that a folder of runs, or one run, lies in."""
+    if runs is None:
+        return Path()
+    absolute = runs.resolve()
+    alone = (absolute / "run.json").is_file()
+    return absolute.parent.parent if alone else absolute.parent
+
+
+def _usual_runs() -> Path | None:
+    return Path("runs") if Path("runs").is_dir() else None
 
 
 def _free_port(asked: int | None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,11 +17,8 @@ from differnet.cli.train import PlaceError
 from differnet.records import Record, Verdict
 
 if TYPE_CHECKING:
-    from differnet.reporting import RunFolder
     from differnet.store import Store
 
-# Records that are written to the store in one transaction.
-BATCH = 200
 USUAL_PLACE = "record.db"
 
 PlaceOption = Annotated[
@@ -64,6 +61,7 @@ def add(
 ) -> None:
     """Keep runs in the record. What it holds already is left as it is, so that adding again is safe."""
     from differnet.reporting import RunFolder
+    from differnet.reporting.keeping import keep_run
 
     shown = terminal()
     opened = [RunFolder.open(run) for run in runs]
@@ -266,39 +264,6 @@ def backup(
 
     with open_record(place, known=True) as store:
         terminal().write(str(copied(store.engine, to)))
-
-
-def keep_run(store: Store, run: RunFolder, told: Callable[[int, int], None] | None = None) -> int:
-    """Keep a run's folder in the record.
-
-    Args:
-        store: The record.
-        run: Finished or not; heat maps and previews stay in its folder.
-        told: Called with (records done, records in all).
-
-    Returns:
-        How many pictures were new.
-
-    Raises:
-        RunFactsError: The run does not say which model and thresholds judged it.
-        StoreError: The record knows another run of that name, or the engine refused.
-    """
-    from differnet.reporting.keeping import make_known
-
-    facts = run.facts
-    store.begin_run(make_known(store, facts, run.path))
-    added = 0
-    for start in range(0, len(run.records), BATCH):
-        some = run.records[start : start + BATCH]
-        added += store.add_items(some)
-        if told is not None:
-            told(start + len(some), len(run.records))
-    if facts.finished_at is not None:
-        store.finish_run(facts.run_id, facts.finished_at, {"heat_scale": facts.heat_scale})
-    store.note(
-        "differnet db add", "add run", facts.run_id, {"added": added, "folder": str(run.path.resolve())}
-    )
-    return added
 
 
 def shown_place(place: str) -> str:

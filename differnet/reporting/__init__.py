@@ -4,7 +4,7 @@ from differnet.reporting.artefacts import Artefacts, RunError
 from differnet.reporting.report import write_report, write_reports
 from differnet.reporting.run import CalibrationFacts, Run, RunFacts, ThresholdsSet
 from differnet.reporting.run_folder import RunFolder, list_runs
-from differnet.reporting.serving import dashboard_command
+from differnet.reporting.serving import dashboard_command, dashboard_environment
 from differnet.reporting.stored_run import StoredRun
 from differnet.reporting.tables import export_run, records_table
 
@@ -18,6 +18,7 @@ __all__ = [
     "StoredRun",
     "ThresholdsSet",
     "dashboard_command",
+    "dashboard_environment",
     "export_run",
     "list_runs",
     "records_table",

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from differnet.records import Record, Verdict
 from differnet.reporting.counts import VERDICTS, Histogram, Truth, VerdictCounts
 from differnet.reporting.tables import legible
+
+if TYPE_CHECKING:
+    from differnet.store import RunTable
 
 Thing = TypeVar("Thing")
 
@@ -49,9 +53,53 @@ def select_records(
     return sorted(kept, key=ORDERS[order])
 
 
+def select_places(
+    table: RunTable,
+    verdicts: Collection[Verdict] = (),
+    labels: Collection[str] = (),
+    order: str = "strangest first",
+    codes: NDArray[np.int8] | None = None,
+) -> NDArray[np.int64]:
+    """Filter and sort the items of a run.
+
+    Args:
+        table: Of the run.
+        verdicts: To keep; none given keeps all.
+        labels: To keep, `UNLABELLED` for the absent one; none given keeps all.
+        order: One of `ORDERS`.
+        codes: ``(n,)`` verdicts to filter by in place of those in the record, such as other thresholds give.
+
+    Returns:
+        Places in the table of what to show.
+    """
+    kept = np.ones(len(table), dtype=bool)
+    if verdicts:
+        wanted = [VERDICTS.index(verdict) for verdict in verdicts]
+        kept &= np.isin(table.verdict if codes is None else codes, wanted)
+    if labels:
+        known = {label: named_label(label) in labels for label in set(table.label)}
+        kept &= np.array([known[label] for label in table.label], dtype=bool)
+    places = np.flatnonzero(kept)
+    if order == "by file":
+        return places
+    strangeness = table.strangeness[places]
+    # NaN sorts last either way.
+    return places[np.argsort(strangeness if order == "least strange first" else -strangeness, kind="stable")]
+
+
+def label_choices(table: RunTable) -> list[str]:
+    """List the labels of a run, `UNLABELLED` among them where it occurs."""
+    return sorted({named_label(label) for label in set(table.label)})
+
+
+def named_label(label: str | None) -> str:
+    """Name a label for a filter."""
+    return UNLABELLED if label is None else legible(label)
+
+
 def label_name(record: Record) -> str:
     """Name a record's label for a filter."""
-    return UNLABELLED if record.label is None else legible(record.label)
+    return named_label(record.label)
 
 
 def label_names(records: Sequence[Record]) -> list[str]:

@@ -19,7 +19,7 @@ from differnet.evaluation.intervals import Rate, rate
 from differnet.records import Record, Verdict
 
 if TYPE_CHECKING:
-    from differnet.store import ReviewEntry
+    from differnet.store import ReviewEntry, RunTable
 
 VERDICTS = tuple(Verdict)
 """Order of the verdict columns in every table: PASS, REVIEW, DEFECT, OOD, INVALID."""
@@ -168,6 +168,37 @@ def columns_of(records: Sequence[Record]) -> Columns:
         fixed=np.array(fixed, dtype=np.int8),
         doubted=np.array([_doubted(record) for record in records], dtype=bool),
         p_value=_numbers(record.p_value for record in records),
+    )
+
+
+def columns_of_table(table: RunTable, *, judged: bool = False) -> Columns:
+    """Take out of a run's table what the threshold mathematics needs.
+
+    Args:
+        table: Of ``n`` items.
+        judged: The last word of a person, good or defect, counts as the truth of its item in place of the
+            label.
+
+    Returns:
+        Arrays of length ``n``.
+    """
+    from differnet.store.run_table import JUDGEMENTS
+
+    known = {label: int(truth_of(label)) for label in set(table.label)}
+    truth = np.array([known[label] for label in table.label], dtype=np.int8)
+    if judged:
+        truth[table.judgement == JUDGEMENTS.index("good")] = Truth.GOOD
+        truth[table.judgement == JUDGEMENTS.index("defect")] = Truth.DEFECT
+    settled = [VERDICTS.index(verdict) for verdict in (Verdict.OOD, Verdict.INVALID)]
+    fixed = np.where(np.isin(table.verdict, settled), table.verdict, -1).astype(np.int8)
+    with np.errstate(invalid="ignore"):
+        below = table.strangeness < table.t_review
+    return Columns(
+        strangeness=table.strangeness,
+        truth=truth,
+        fixed=fixed,
+        doubted=(table.verdict == VERDICTS.index(Verdict.REVIEW)) & below,
+        p_value=table.p_value,
     )
 
 

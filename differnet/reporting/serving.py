@@ -38,6 +38,11 @@ THEME_OPTIONS: dict[str, str] = {
 """One quiet accent; light or dark follows the browser."""
 
 
+PLACE_VARIABLE = "DIFFERNET_DB"
+WORKSPACE_VARIABLE = "DIFFERNET_WORKSPACE"
+READ_ONLY_VARIABLE = "DIFFERNET_READ_ONLY"
+
+
 class DashboardError(DiffernetError):
     """Raised when the dashboard's pages are not where they should be."""
 
@@ -64,21 +69,20 @@ def dashboard_app() -> Path:
     )
 
 
-def dashboard_command(runs: Path, port: int = 8501) -> list[str]:
+def dashboard_command(port: int = 8501) -> list[str]:
     """Make the command that serves the dashboard on this machine only.
 
     Args:
-        runs: Folder of runs, or one run's folder.
         port: To listen on.
 
     Returns:
-        Arguments for ``subprocess.run``, without a shell.
+        Arguments for ``subprocess.run``, without a shell; its environment is `dashboard_environment`.
 
     Raises:
         DashboardError: The dashboard's pages are missing.
 
     Example:
-        >>> command = dashboard_command(Path("runs"), port=8600)
+        >>> command = dashboard_command(port=8600)
         >>> command[1:4], "--server.address=127.0.0.1" in command, "--server.port=8600" in command
         (['-m', 'streamlit', 'run'], True, True)
     """
@@ -87,8 +91,22 @@ def dashboard_command(runs: Path, port: int = 8501) -> list[str]:
         for name, values in (SAFE_OPTIONS | THEME_OPTIONS | {"server.port": port}).items()
         for value in (values if isinstance(values, tuple) else (values,))
     ]
-    app = str(dashboard_app())
-    return [sys.executable, "-m", "streamlit", "run", app, *options, "--", "--runs", str(runs)]
+    return [sys.executable, "-m", "streamlit", "run", str(dashboard_app()), *options]
+
+
+def dashboard_environment(place: str, workspace: Path, *, read_only: bool = False) -> dict[str, str]:
+    """Say to the dashboard what it shows; in variables, for a place may hold a password.
+
+    Args:
+        place: Of the record.
+        workspace: Folder for models, runs and whatever else pages make.
+        read_only: Pages change nothing.
+
+    Returns:
+        Variables to add to the environment.
+    """
+    told = {PLACE_VARIABLE: place, WORKSPACE_VARIABLE: str(workspace.resolve())}
+    return told | {READ_ONLY_VARIABLE: "1" if read_only else ""}
 
 
 def _word(value: str | bool | int) -> str:

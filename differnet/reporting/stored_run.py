@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ class StoredRun:
         self.path: Path | None = Path(entry.folder) if entry.folder else None
         self.records: tuple[Record, ...] = tuple(store.items(Asked(run_id=run_id)))
         self.reviews: tuple[tuple[Record, ReviewEntry], ...] = tuple(store.reviewed(Asked(run_id=run_id)))
-        self.facts = _facts(store, entry, self.records)
+        self.facts = facts_of(store, entry, Counter(record.verdict for record in self.records))
         self._artefacts = Artefacts(self.path) if self.path is not None and self.path.is_dir() else None
         self._heat_scale = self.facts.heat_scale
 
@@ -65,7 +66,17 @@ class StoredRun:
         return None if self._artefacts is None else self._artefacts.closeup(record)
 
 
-def _facts(store: Store, entry: RunEntry, records: tuple[Record, ...]) -> RunFacts:
+def facts_of(store: Store, entry: RunEntry, tally: Mapping[Verdict, int]) -> RunFacts:
+    """Return what is true of a run that the record keeps.
+
+    Args:
+        store: The record.
+        entry: Of the run.
+        tally: How many of its items got each verdict.
+
+    Raises:
+        RecordFormatError: Another program put something there that are no facts of a run.
+    """
     from differnet.reporting.keeping import KEPT
 
     known: dict[str, Any] = {name: entry.facts[name] for name in KEPT if name in entry.facts}
@@ -78,8 +89,7 @@ def _facts(store: Store, entry: RunEntry, records: tuple[Record, ...]) -> RunFac
     if known.get("thresholds_set") is None:
         known["thresholds_set"] = _thresholds_set(store, entry)
     if entry.finished_at is not None:
-        tally = Counter(record.verdict for record in records)
-        known["counts"] = {verdict.value: tally[verdict] for verdict in Verdict}
+        known["counts"] = {verdict.value: tally.get(verdict, 0) for verdict in Verdict}
     same = ("run_id", "product", "model_id", "calibration_id", "t_review", "t_defect", "threshold_revision")
     known |= {name: getattr(entry, name) for name in (*same, "source", "started_at", "finished_at")}
     return from_mapping(RunFacts, known)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,10 @@ from typer.testing import Result
 
 from differnet.records import Inspection, Record, Verdict
 from differnet.reporting import RunFacts, RunFolder
+from differnet.store import Store
 
 Invoke = Callable[..., Result]
+Started = list[tuple[list[str], dict[str, str]]]
 
 PART = Record(
     run_id="", item_id="0", part_id="p", view_id="", path="p.png", sha256="", verdict=Verdict.PASS, reasons=()
@@ -83,27 +86,89 @@ def test_an_unfinished_run_is_shown_with_a_warning(invoke: Invoke, tmp_path: Pat
     assert "not finished" in shown.stderr
 
 
-def test_a_dashboard_without_runs_says_how_to_make_one(invoke: Invoke, tmp_path: Path) -> None:
-    shown = invoke("dashboard", tmp_path)
+@pytest.fixture
+def judged(run: Path) -> Path:
+    """The same run with what it takes to be kept in a record."""
+    known = RunFacts(product="plate", model_id="m", calibration_id="c", t_review=1.0, t_defect=2.0)
+    place = run.with_name("second")
+    with RunFolder.create(place, known) as opened:
+        opened.append(Inspection(replace(PART, strangeness=0.5, model_id="m", calibration_id="c")), None)
+    return place
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    """Commands that would have been started, each with its environment."""
+    found: Started = []
+
+    def start(command: list[str], **given: Any) -> subprocess.CompletedProcess[str]:
+        found.append((command, given["env"]))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("subprocess.run", start)
+    return found
+
+
+def test_a_dashboard_over_a_folder_that_is_not_there_says_so(invoke: Invoke, tmp_path: Path) -> None:
+    shown = invoke("dashboard", tmp_path / "absent")
     assert shown.exit_code == 1
     assert "differnet demo" in shown.stderr
 
 
-def test_the_dashboard_starts_with_the_safe_command(
-    invoke: Invoke, run: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_dashboard_begins_with_an_empty_record(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Started
 ) -> None:
-    started: list[list[str]] = []
+    monkeypatch.chdir(tmp_path)
+    assert invoke("dashboard").exit_code == 0
+    ((_, environment),) = started
+    assert environment["DIFFERNET_DB"] == "record.db"
+    assert environment["DIFFERNET_WORKSPACE"] == str(tmp_path)
+    store = Store.open(tmp_path / "record.db")
+    assert store.runs() == []
+    store.close()
 
-    def start(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        started.append(command)
-        return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr("subprocess.run", start)
+def test_runs_are_kept_in_the_record_beside_them_once(invoke: Invoke, judged: Path, started: Started) -> None:
+    for _ in range(2):
+        shown = invoke("dashboard", judged.parent)
+        assert shown.exit_code == 0
+        # The other run does not say what judged it.
+        assert "first is not shown" in " ".join(shown.stderr.split())
+    place = started[0][1]["DIFFERNET_DB"]
+    assert Path(place) == judged.parent.parent / "record.db"
+    store = Store.open(place)
+    (entry,) = store.runs()
+    assert Path(entry.folder) == judged.resolve()
+    assert len(store.table(entry.run_id)) == 1
+    assert len(store.audit()) == 1
+    store.close()
+
+
+def test_models_beside_the_record_are_found(invoke: Invoke, judged: Path, started: Started) -> None:
+    home = judged.parent.parent
+    for name, content in (("other", "no JSON"), ("model", json.dumps({"model_id": "m"}))):
+        (home / name).mkdir()
+        (home / name / "manifest.json").write_text(content)
+    assert invoke("dashboard", judged).exit_code == 0
+    store = Store.open(home / "record.db")
+    assert [model.folder for model in store.models()] == [str((home / "model").resolve())]
+    store.close()
+
+
+def test_a_dashboard_to_read_only_makes_no_record(invoke: Invoke, tmp_path: Path, started: Started) -> None:
+    place = tmp_path / "record.db"
+    assert invoke("dashboard", "--db", place, "--read-only").exit_code == 1
+    assert not place.exists()
+    Store.open(place).close()
+    assert invoke("dashboard", "--db", place, "--read-only").exit_code == 0
+    assert started[0][1]["DIFFERNET_READ_ONLY"]
+
+
+def test_the_dashboard_starts_with_the_safe_command(invoke: Invoke, run: Path, started: Started) -> None:
     shown = invoke("dashboard", run.parent)
     assert shown.exit_code == 0
-    (command,) = started
+    ((command, _),) = started
     assert "--server.address=127.0.0.1" in command
-    assert command[-1] == str(run.parent)
     port = next(word.partition("=")[2] for word in command if word.startswith("--server.port="))
     assert f"http://127.0.0.1:{port}" in shown.stderr
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +18,7 @@ from differnet.reporting.run import CalibrationFacts, RunFacts
 from differnet.reporting.run_folder import RunFolder
 from differnet.reporting.serving import dashboard_app
 from differnet.reporting.tables import unbroken
+from differnet.store import ReviewEntry, Store
 from differnet.strict_json import to_json
 
 MakeRun = Callable[..., RunFolder]
@@ -38,61 +36,16 @@ RUNS = {
 }
 
 
-def _load_drawn_runs() -> ModuleType:
-    # Loaded by path: test folders are no packages, and both have a conftest.
-    path = Path(__file__).resolve().parents[1] / "reporting" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("drawn_runs", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+LATER = "2027-01-01T00:00:00.000+00:00"
 
 
-drawn_runs = _load_drawn_runs()
-make_run = drawn_runs.make_run
-make_record = drawn_runs.make_record
-
-
-@pytest.fixture
-def open_dashboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenDashboard:
-    """Open the dashboard over the test's own folder of runs, and run it once."""
-
-    def open_page(page: str | None = None, folder: Path = tmp_path, **query: str) -> AppTest:
-        monkeypatch.setenv("DIFFERNET_RUNS", str(folder))
-        monkeypatch.setattr("sys.argv", ["app.py"])
-        app = AppTest.from_file(str(dashboard_app()), default_timeout=60)
-        app.query_params.update(query)
-        app.run()
-        if page is not None:
-            app.switch_page(f"{page}.py")
-            app.query_params.update(query)
-            app.run()
-        return app
-
-    return open_page
+def run_facts(**changes: object) -> RunFacts:
+    told: dict[str, Any] = {"model_id": "m", "calibration_id": "c", "t_review": 1.301, "t_defect": 2.0}
+    return RunFacts(**(told | changes))
 
 
 def metric(app: AppTest, name: str) -> str:
     return next(item.value for item in app.metric if item.label == name)
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_an_empty_folder_explains_itself(open_dashboard: OpenDashboard, tmp_path: Path, page: str) -> None:
-    for folder in (tmp_path, tmp_path / "absent"):
-        app = open_dashboard(folder=folder)
-        assert not app.exception
-        assert app.title[0].value == "No runs yet"
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_a_run_without_pictures_explains_itself(
-    open_dashboard: OpenDashboard, make_run: MakeRun, page: str
-) -> None:
-    make_run([])
-    app = open_dashboard(page)
-    assert not app.exception
-    assert app.title[0].value == "Nothing inspected yet"
 
 
 @pytest.mark.parametrize("kind", RUNS)
@@ -107,17 +60,6 @@ def test_every_page_shows_every_kind_of_run(
     assert app.title
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_run_without_facts_is_shown(
-    open_dashboard: OpenDashboard, make_record: MakeRecord, tmp_path: Path, page: str
-) -> None:
-    run = RunFolder.create(tmp_path / "bare", RunFacts())
-    run.append(Inspection(make_record(1, Verdict.PASS, strangeness=0.5)), None)
-    app = open_dashboard(page)
-    assert not app.exception
-    assert "not finished" in app.info[0].value
-
-
 def test_where_nothing_is_promised_the_page_says_so(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
     one = CalibrationFacts(1, 0.05, 0.02, 0.5, (0.0, 1.0), (0.0, 1.0), "variations", promised=False)
     make_run(["good"] * 6, calibration=one)
@@ -129,26 +71,19 @@ def test_where_nothing_is_promised_the_page_says_so(open_dashboard: OpenDashboar
     assert "good part in" not in said
 
 
-def test_a_damaged_run_says_what_is_wrong(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
-    file = make_run(["good", "good"]).path / "records.jsonl"
-    file.write_bytes(b"{}\n" + file.read_bytes())
-    app = open_dashboard()
-    assert not app.exception
-    assert "line 1" in app.error[0].value
-
-
 @pytest.fixture
 def large_run(make_record: MakeRecord, tmp_path: Path) -> RunFolder:
     """Write 5,000 rows at once: appending them one by one would measure the disk."""
     rng = np.random.default_rng(0)
-    run = RunFolder.create(tmp_path / "large", RunFacts(t_review=1.301, t_defect=2.0))
+    run = RunFolder.create(tmp_path / "large", run_facts())
     lines = []
     for number, strangeness in enumerate(rng.exponential(0.434, 5000)):
         verdict = (
             Verdict.DEFECT if strangeness >= 2 else Verdict.REVIEW if strangeness >= 1.301 else Verdict.PASS
         )
         label = ("good", None, "dent")[number % 3]
-        lines.append(to_json(make_record(number, verdict, label=label, strangeness=float(strangeness))))
+        figures = {"label": label, "strangeness": float(strangeness), "run_id": "large"}
+        lines.append(to_json(make_record(number, verdict, **figures)))
     (run.path / "records.jsonl").write_text("\n".join(lines) + "\n")
     return RunFolder.open(run.path)
 
@@ -203,8 +138,8 @@ def test_thresholds_stay_when_the_page_is_left(open_dashboard: OpenDashboard, ma
 
 
 def test_another_run_brings_its_own_thresholds(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
-    make_run(["good"], "first", t_review=0.5, t_defect=0.75)
-    os.utime(make_run(["good"], "second").path / "run.json", (1, 1))
+    make_run(["good"], "first", t_review=0.5, t_defect=0.75, started_at=LATER)
+    make_run(["good"], "second")
     app = open_dashboard("tune")
     assert app.slider(key="band").value == (0.5, 0.75)
     app.selectbox(key="run").set_value("second").run()
@@ -214,8 +149,7 @@ def test_another_run_brings_its_own_thresholds(open_dashboard: OpenDashboard, ma
 
 def test_the_address_chooses_run_and_picture(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
     run = make_run(["good", "scratch"], "older")
-    os.utime(run.path / "run.json", (1, 1))
-    make_run(["good"], "newer")
+    make_run(["good"], "newer", started_at=LATER)
     wanted = run.records[0]
     app = open_dashboard("picture", run="older", item=wanted.item_id)
     assert app.selectbox(key="run").value == "older"
@@ -259,24 +193,11 @@ def test_next_and_previous_walk_from_strange_to_less(
     assert seen == order
 
 
-def test_one_changed_label_is_seen_at_once(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
-    file = make_run(["good"] * 50).path / "records.jsonl"
-    app = open_dashboard("tune")
-    assert list(app.table[0].value.index) == ["good", "all"]
-    lines = file.read_text().splitlines()
-    tree = json.loads(lines[17])
-    tree["label"] = "dent"
-    lines[17] = json.dumps(tree)
-    file.write_text("\n".join(lines) + "\n")
-    app.run()
-    assert app.table[0].value.loc["defect", "all"] == 1
-
-
 def test_names_are_never_read_as_markdown(
     open_dashboard: OpenDashboard, make_record: MakeRecord, tmp_path: Path
 ) -> None:
     name = "![x](http://example.invalid/a.png)<b>"
-    run = RunFolder.create(tmp_path / "run", RunFacts(product=name))
+    run = RunFolder.create(tmp_path / "run", run_facts(product=name))
     record = make_record(
         1, Verdict.DEFECT, part_id=name, path=name, label=name, reasons=(name,), strangeness=3.0
     )
@@ -303,3 +224,57 @@ def test_only_the_pages_know_streamlit_and_they_know_no_numpy() -> None:
                 names.add(str(node.module).split(".")[0])
     assert not imported["dashboard"] & {"numpy", "scipy", "math", "cv2", "sklearn"}
     assert not imported["reporting"] & {"streamlit", "torch", "timm"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_empty_record_explains_itself(open_dashboard: OpenDashboard, page: str) -> None:
+    app = open_dashboard(page)
+    assert not app.exception
+    assert app.title[0].value == "No runs yet"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_run_without_pictures_explains_itself(
+    open_dashboard: OpenDashboard, make_run: MakeRun, page: str
+) -> None:
+    make_run([])
+    app = open_dashboard(page)
+    assert not app.exception
+    assert app.title[0].value == "Nothing inspected yet"
+
+
+def test_a_record_that_cannot_be_opened_says_why(
+    open_dashboard: OpenDashboard, record_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_dashboard()
+    other = record_place.with_name("other.db")
+    other.write_bytes(b"no database" * 100)
+    monkeypatch.setenv("DIFFERNET_DB", str(other))
+    app = AppTest.from_file(str(dashboard_app()), default_timeout=60).run()
+    assert not app.exception
+    assert app.title[0].value == "The record cannot be opened"
+    assert "not a database" in app.error[0].value
+
+
+def test_one_review_is_seen_at_once_where_people_count(
+    open_dashboard: OpenDashboard, make_run: MakeRun, record_place: Path
+) -> None:
+    run = make_run(["good"] * 50)
+    app = open_dashboard("tune")
+    assert list(app.table[0].value.index) == ["good", "all"]
+    store = Store.open(record_place)
+    store.review("run", run.records[17].item_id, ReviewEntry("defect", "ada", "dent"))
+    store.close()
+    app.run()
+    assert list(app.table[0].value.index) == ["good", "all"]
+    app.selectbox(key="truth").set_value("people over labels").run()
+    assert not app.exception
+    assert app.table[0].value.loc["defect", "all"] == 1
+
+
+def test_read_only_is_said(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
+    make_run(["good"] * 3)
+    open_dashboard()
+    app = open_dashboard("tune", read_only=True)
+    assert not app.exception
+    assert any("Read only" in caption.value for caption in app.caption)

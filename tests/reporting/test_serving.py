@@ -11,16 +11,20 @@ import pytest
 
 from differnet.reporting import serving
 from differnet.reporting.serving import (
+    PLACE_VARIABLE,
+    READ_ONLY_VARIABLE,
     SAFE_OPTIONS,
     THEME_OPTIONS,
+    WORKSPACE_VARIABLE,
     DashboardError,
     dashboard_app,
     dashboard_command,
+    dashboard_environment,
 )
 
 
-def test_the_command_carries_every_safe_option(tmp_path: Path) -> None:
-    command = dashboard_command(tmp_path, 8600)
+def test_the_command_carries_every_safe_option() -> None:
+    command = dashboard_command(8600)
     assert command[:4] == [sys.executable, "-m", "streamlit", "run"]
     assert command[4] == str(dashboard_app())
     for wanted in (
@@ -35,7 +39,17 @@ def test_the_command_carries_every_safe_option(tmp_path: Path) -> None:
         "--server.port=8600",
     ):
         assert wanted in command
-    assert command[-3:] == ["--", "--runs", str(tmp_path)]
+    assert all(word.startswith("--") for word in command[5:])
+
+
+def test_a_password_is_told_in_the_environment_alone(tmp_path: Path) -> None:
+    place = "postgresql://ada:secret@plant/parts"
+    told = dashboard_environment(place, tmp_path, read_only=True)
+    assert told[PLACE_VARIABLE] == place
+    assert told[WORKSPACE_VARIABLE] == str(tmp_path.resolve())
+    assert told[READ_ONLY_VARIABLE]
+    assert not dashboard_environment(place, tmp_path)[READ_ONLY_VARIABLE]
+    assert not any("secret" in word for word in dashboard_command())
 
 
 def test_the_developers_file_says_the_same() -> None:

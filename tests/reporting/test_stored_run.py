@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from differnet.cli.db import keep_run
 from differnet.records import Inspection, Record, Verdict
 from differnet.reporting import CalibrationFacts, RunFolder, StoredRun, ThresholdsSet
-from differnet.reporting.keeping import RunFactsError, entries_of
+from differnet.reporting.keeping import RunFactsError, entries_of, keep_run
 from differnet.reporting.report import render_report
 from differnet.reporting.run import RunFacts
 from differnet.store import (

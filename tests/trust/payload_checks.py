@@ -29,12 +29,12 @@ import pytest
 from markdown_it import MarkdownIt
 from streamlit.testing.v1 import AppTest
 
-from differnet.cli.db import keep_run
 from differnet.records import Inspection, Record, Region, Verdict
+from differnet.reporting.keeping import keep_run
 from differnet.reporting.report import render_report
 from differnet.reporting.run import CalibrationFacts, RunFacts, ThresholdsSet
 from differnet.reporting.run_folder import RunFolder
-from differnet.reporting.serving import dashboard_app
+from differnet.reporting.serving import dashboard_app, dashboard_environment
 from differnet.reporting.stored_run import StoredRun
 from differnet.reporting.tables import csv_text, legible, records_table
 from differnet.store import ReviewEntry, Store
@@ -363,7 +363,8 @@ def dashboard_troubles(payloads: Sequence[str]) -> tuple[int, list[str]]:
     troubles, seen = [], 0
     with _folder() as folder, pytest.MonkeyPatch.context() as patch:
         run, _ = hostile_run(folder, payloads)
-        patch.setenv("DIFFERNET_RUNS", str(folder / "runs"))
+        for name, value in dashboard_environment(str(folder / "record.db"), folder).items():
+            patch.setenv(name, value)
         patch.setattr("sys.argv", ["app.py"])
         app = AppTest.from_file(str(dashboard_app()), default_timeout=120).run()
 
