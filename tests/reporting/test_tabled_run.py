@@ -1,0 +1,112 @@
+"""A run as columns says what its records say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from differnet.records import Record, Verdict
+from differnet.reporting.browsing import ORDERS, label_choices, label_names, select_places, select_records
+from differnet.reporting.counts import Truth, columns_of, columns_of_table
+from differnet.reporting.keeping import keep_runs
+from differnet.reporting.run_folder import RunFolder
+from differnet.reporting.stored_run import StoredRun
+from differnet.reporting.tabled_run import TabledRun
+from differnet.store import NoRunError, ReviewEntry, Store
+
+MakeRun = Callable[..., RunFolder]
+LABELS = ["good"] * 12 + ["scratch"] * 4 + ["dent", "wrong_input/blank", "unreadable", None]
+
+
+@pytest.fixture
+def kept(make_run: MakeRun, tmp_path: Path) -> Iterator[tuple[Store, RunFolder]]:
+    run = make_run(LABELS)
+    store = Store.open(tmp_path / "record.db")
+    assert keep_runs(store, tmp_path) == []
+    yield store, run
+    store.close()
+
+
+def test_columns_are_those_of_the_records(kept: tuple[Store, RunFolder]) -> None:
+    store, run = kept
+    of_table, of_records = columns_of_table(TabledRun(store, "run").table), columns_of(run.records)
+    for name, column in vars(of_records).items():
+        np.testing.assert_array_equal(getattr(of_table, name), column, err_msg=name)
+        assert getattr(of_table, name).dtype == column.dtype
+
+
+def test_facts_are_those_of_the_stored_run(kept: tuple[Store, RunFolder]) -> None:
+    store, _ = kept
+    tabled, stored = TabledRun(store, "run"), StoredRun(store, "run")
+    assert tabled.facts == stored.facts
+    assert tabled.heat_scale == stored.heat_scale
+    assert len(tabled) == len(LABELS)
+
+
+def test_the_colour_scale_is_found_where_the_run_does_not_know_it(
+    make_run: MakeRun, make_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    open_run = make_run(LABELS)
+    facts = (open_run.path / "run.json").read_text()
+    assert '"heat_scale":null' not in facts
+    store = Store.open(tmp_path / "record.db")
+    run = RunFolder.open(open_run.path)
+    keep_runs(store, tmp_path)
+    tabled = TabledRun(store, "run")
+    tabled.facts.__dict__["heat_scale"] = None
+    low, high = tabled.heat_scale
+    assert (low, high) == pytest.approx(run.heat_scale)
+    store.close()
+
+
+def test_records_and_pictures_are_read_when_asked_for(kept: tuple[Store, RunFolder]) -> None:
+    store, run = kept
+    tabled = TabledRun(store, "run")
+    wanted = run.records[3]
+    found = tabled.record(wanted.item_id)
+    assert found is not None
+    assert found.strangeness == wanted.strangeness
+    np.testing.assert_array_equal(tabled.heat_map(found), run.heat_map(wanted))
+    np.testing.assert_array_equal(tabled.preview(found), run.preview(wanted))
+    assert tabled.record("nobody") is None
+    assert tabled.place_of[wanted.item_id] == 3
+    with pytest.raises(NoRunError):
+        TabledRun(store, "another")
+
+
+def test_the_last_word_of_people_counts_where_it_is_asked_to(kept: tuple[Store, RunFolder]) -> None:
+    store, run = kept
+    for number, judgement in ((0, "defect"), (12, "good"), (13, "unsure")):
+        store.review("run", run.records[number].item_id, ReviewEntry(judgement, "ada"))  # type: ignore[arg-type]
+    table = TabledRun(store, "run").table
+    plain, judged = columns_of_table(table).truth, columns_of_table(table, judged=True).truth
+    assert [int(i) for i in np.flatnonzero(plain != judged)] == [0, 12]
+    assert (judged[0], judged[12], judged[13]) == (Truth.DEFECT, Truth.GOOD, Truth.DEFECT)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("verdicts", [(), (Verdict.PASS,), (Verdict.DEFECT, Verdict.INVALID)])
+@pytest.mark.parametrize("labels", [(), ("good",), ("dent", "unlabelled")])
+def test_places_are_chosen_as_records_are(
+    kept: tuple[Store, RunFolder], order: str, verdicts: tuple[Verdict, ...], labels: tuple[str, ...]
+) -> None:
+    store, run = kept
+    table = TabledRun(store, "run").table
+    wanted = select_records(run.records, verdicts, labels, order)
+    found = [table.item_id[place] for place in select_places(table, verdicts, labels, order)]
+    # Of equal strangeness, and without any, the order of the run stands in place of that of ids.
+    assert sorted(found) == sorted(record.item_id for record in wanted)
+    known = {record.item_id: record.strangeness for record in run.records}
+    assert [known[i] for i in found] == [record.strangeness for record in wanted]
+    assert label_choices(table) == label_names(run.records)
+
+
+def test_other_verdicts_can_be_asked_for(kept: tuple[Store, RunFolder]) -> None:
+    store, _ = kept
+    table = TabledRun(store, "run").table
+    codes = np.zeros(len(table), dtype=np.int8)
+    codes[5] = 2
+    assert select_places(table, [Verdict.DEFECT], codes=codes).tolist() == [5]
