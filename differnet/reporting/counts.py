@@ -373,11 +373,37 @@ def kinds_table(
     said = {record.item_id: review for record, review in reviews}
     kinds: dict[str, NDArray[np.int64]] = {}
     for record in records:
-        kind = _kind(record.label, said.get(record.item_id))
+        review = said.get(record.item_id)
+        kind = kind_of(record.label, review.judgement if review else None, review.kind if review else "")
         if kind is not None:
             row = kinds.setdefault(kind, np.zeros(len(VERDICTS), dtype=np.int64))
             row[VERDICTS.index(record.verdict)] += 1
     return dict(sorted(kinds.items(), key=lambda item: (-int(item[1].sum()), item[0])))
+
+
+def kind_of(label: str | None, judgement: str | None, kind: str) -> str | None:
+    """Name the kind of defect or wrong input of a part, as a person named it, else by its label.
+
+    Args:
+        label: Of the folder.
+        judgement: The last word of a person, if anybody said one.
+        kind: That the person named, else empty.
+
+    Returns:
+        The kind; ``None`` for good and unlabelled parts.
+
+    Example:
+        >>> kind_of("dent", None, ""), kind_of("dent", "defect", "scratch"), kind_of("dent", "good", "")
+        ('dent', 'scratch', None)
+        >>> kind_of("good", "defect", ""), kind_of("dent", "unsure", ""), kind_of("good", None, "")
+        ('defect, kind not named', 'dent', None)
+    """
+    labelled = label if label is not None and truth_of(label) is not Truth.GOOD else None
+    if judgement is None or judgement == "unsure":
+        return labelled
+    if judgement == "good":
+        return None
+    return kind or (labelled if truth_of(labelled) is Truth.DEFECT else KIND_UNNAMED)
 
 
 def judgements_table(reviews: Iterable[tuple[Record, ReviewEntry]]) -> dict[str, NDArray[np.int64]]:
@@ -415,15 +441,6 @@ def starting_thresholds(facts_review: float | None, facts_defect: float | None) 
     t_review = 1.3 if facts_review is None else max(0.0, facts_review)
     t_defect = max(2.0 if facts_defect is None else facts_defect, t_review)
     return t_review, t_defect
-
-
-def _kind(label: str | None, review: ReviewEntry | None) -> str | None:
-    labelled = label if label is not None and truth_of(label) is not Truth.GOOD else None
-    if review is None or review.judgement == "unsure":
-        return labelled
-    if review.judgement == "good":
-        return None
-    return review.kind or (labelled if truth_of(labelled) is Truth.DEFECT else KIND_UNNAMED)
 
 
 def _doubted(record: Record) -> bool:
