@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +15,21 @@ from differnet.records import Verdict
 from differnet.store import schema
 
 VERDICTS = tuple(Verdict)
+_PIECE = 500
 JUDGEMENTS = ("good", "defect", "unsure")
 """What `RunTable.judgement` counts in."""
 
-_NAMES = ("item_id", "part_id", "label", "product", "captured_at", "processed_at")
-_FIGURES = (
-    *("strangeness", "p_value", "p_value_global", "p_value_local", "p_value_ood"),
-    *("nll_global", "nll_local", "typicality_global", "typicality_local"),
-    *("t_review", "t_defect", "decode_ms", "inference_ms"),
+Connecting = Callable[[], AbstractContextManager[Connection]]
+
+# Read at once: what thresholds, filters and names need. The others, in groups that are asked for together.
+_AT_ONCE = ("item_id", "part_id", "label", "verdict", "strangeness", "p_value", "t_review")
+_LATER = (
+    ("product", "captured_at", "processed_at"),
+    ("p_value_global", "p_value_local", "p_value_ood"),
+    ("nll_global", "nll_local", "typicality_global", "typicality_local"),
+    ("t_defect", "decode_ms", "inference_ms"),
 )
+_FIGURES = {"strangeness", "p_value", "t_review", *(name for group in _LATER[1:] for name in group)}
 
 
 @dataclass(frozen=True)
@@ -70,32 +78,69 @@ class RunTable:
         return len(self.item_id)
 
 
-def read_table(connection: Connection, run_id: str, changed: int) -> RunTable:
+class _ReadLater(RunTable):
+    """A table whose seldom asked for columns are read when they are.
+
+    A hundred thousand items take a third of a second so, and nearly a whole one otherwise.
+    """
+
+    def __init__(self, read: Callable[[Sequence[str]], list[NDArray[Any]]], known: dict[str, Any]) -> None:
+        self.__dict__.update(known, _read=read)
+
+    def __getattr__(self, name: str) -> Any:
+        group = next((names for names in _LATER if name in names), None)
+        if group is None:
+            raise AttributeError(name)
+        self.__dict__.update(zip(group, self._read(group), strict=True))
+        return self.__dict__[name]
+
+
+def read_table(connection: Connection, run_id: str, changed: int, read: Connecting) -> RunTable:
     """Read a run's items.
 
     Args:
         connection: Of a store.
         run_id: Name of the run.
         changed: The run's count of changes, read in the same transaction.
+        read: Makes another connection, for columns that are asked for later. They are of the same items, as
+            these stand then.
     """
-    columns = schema.items.c
-    named = [columns[name] for name in ("id", "verdict", *_NAMES, *_FIGURES)]
-    wanted = select(*named).where(columns.run_id == run_id).order_by(columns.number, columns.id)
-    rows = connection.execute(wanted).all()
-    read = [np.array(column, dtype=object) for column in zip(*rows, strict=True)]
-    if not rows:
-        read = [np.array([], dtype=object) for _ in named]
+    rows, *columns = _columns(connection, run_id, ("id", *_AT_ONCE))
+    rows = rows.astype(np.int64)
+    known = dict(zip(_AT_ONCE, columns, strict=True))
     places = {verdict.value: i for i, verdict in enumerate(VERDICTS)}
-    judgement, kind = _last_words(connection, run_id, read[0])
-    filled: dict[str, Any] = dict(zip((*_NAMES, *_FIGURES), read[2:], strict=True))
-    # None becomes NaN.
-    filled |= {name: filled[name].astype(np.float64) for name in _FIGURES}
-    verdicts = np.array([places[value] for value in read[1]], dtype=np.int8)
-    return RunTable(run_id, changed, verdict=verdicts, judgement=judgement, kind=kind, **filled)
+    known["verdict"] = np.array([places[value] for value in known["verdict"]], dtype=np.int8)
+    known["judgement"], known["kind"] = _last_words(connection, run_id, rows)
+
+    def later(names: Sequence[str]) -> list[NDArray[Any]]:
+        with read() as opened:
+            found, *further = _columns(opened, run_id, ("id", *names))
+        if np.array_equal(found, rows):
+            return further
+        # Items were added since, behind these or, by another machine's record, between them.
+        place = {row: i for i, row in enumerate(found)}
+        return [column[[place[row] for row in rows]] for column in further]
+
+    return _ReadLater(later, known | {"run_id": run_id, "changed": changed})
+
+
+def _columns(connection: Connection, run_id: str, names: Sequence[str]) -> list[NDArray[Any]]:
+    columns = schema.items.c
+    wanted = select(*(columns[name] for name in names)).where(columns.run_id == run_id)
+    read: list[list[Any]] = [[] for _ in names]
+    # In pieces, which are gone before Python's collector takes them for what stays and looks through all.
+    for rows in connection.execute(wanted.order_by(columns.number, columns.id)).partitions(_PIECE):
+        for values, more in zip(read, zip(*rows, strict=True), strict=True):
+            values.extend(more)
+    # As floats None is NaN.
+    return [
+        np.array(column, dtype=np.float64 if name in _FIGURES else object)
+        for name, column in zip(names, read, strict=True)
+    ]
 
 
 def _last_words(
-    connection: Connection, run_id: str, rows: NDArray[np.object_]
+    connection: Connection, run_id: str, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int8], NDArray[np.object_]]:
     columns, items = schema.reviews.c, schema.items.c
     wanted = (
@@ -108,7 +153,7 @@ def _last_words(
     judgement, kind = np.full(len(rows), -1, dtype=np.int8), np.full(len(rows), "", dtype=object)
     said = connection.execute(wanted).all()
     if said:
-        places = {row: i for i, row in enumerate(rows)}
+        places = {int(row): i for i, row in enumerate(rows)}
         for item, judged, named in said:
             judgement[places[item]], kind[places[item]] = JUDGEMENTS.index(judged), named
     return judgement, kind

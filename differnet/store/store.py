@@ -410,13 +410,13 @@ class Store:
             return _changed(connection, run_id)
 
     def table(self, run_id: str) -> RunTable:
-        """Return all items of a run as columns, as they stand at one moment.
+        """Return all items of a run as columns, as they stand at one moment; see `RunTable`.
 
         Raises:
             StoreError: There is no such run.
         """
         with self._read() as connection:
-            return read_table(connection, run_id, _changed(connection, run_id))
+            return read_table(connection, run_id, _changed(connection, run_id), self._read)
 
     def records(self, run_id: str, item_ids: Sequence[str]) -> list[Record]:
         """Return items of a run by their ids, in the order of these; what is not there is left out."""

@@ -42,6 +42,18 @@ def test_a_table_holds_what_the_records_say(store: Store) -> None:
     assert list(table.judgement) == [-1, -1, -1]
 
 
+def test_columns_that_are_read_later_are_of_the_same_items(store: Store) -> None:
+    store.add_items(RECORDS)
+    table = store.table("monday")
+    store.add_items([record(11, nll_global=1.0), record(12)])
+    assert len(table) == 3
+    assert table.nll_global.tolist() == [r.nll_global for r in RECORDS]
+    assert list(table.processed_at) == [r.processed_at for r in RECORDS]
+    assert table.inference_ms.dtype == table.p_value_ood.dtype == np.float64
+    with pytest.raises(AttributeError):
+        getattr(table, "colour of the part")
+
+
 def test_a_run_without_items_is_an_empty_table(store: Store) -> None:
     table = store.table("monday")
     assert len(table) == 0
