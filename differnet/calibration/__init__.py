@@ -33,14 +33,17 @@ from differnet.calibration.revisions import Revision, RevisionError, Revisions
 from differnet.calibration.suspects import suspects
 from differnet.calibration.tails import TailScale, held_out_strangeness
 from differnet.calibration.thresholds import (
+    ExpectedCosts,
     Suggestion,
     by_cost,
     by_escape,
+    by_f1,
     by_fdr,
     by_hand,
     by_label,
     by_overkill,
     by_review_budget,
+    expected_costs,
     without_defects,
 )
 from differnet.calibration.typicality import Typicality, several_statistics, typicality_p_values
@@ -61,6 +64,7 @@ __all__ = [
     "CalibrationError",
     "Discoveries",
     "Expectation",
+    "ExpectedCosts",
     "GoodAmongFlagged",
     "GoodFigures",
     "HeatScale",
@@ -80,6 +84,7 @@ __all__ = [
     "benjamini_hochberg",
     "by_cost",
     "by_escape",
+    "by_f1",
     "by_fdr",
     "by_hand",
     "by_label",
@@ -89,6 +94,7 @@ __all__ = [
     "cross_bound",
     "cross_p_values",
     "decide",
+    "expected_costs",
     "false_alarm_interval",
     "good_among_flagged",
     "held_out_strangeness",

@@ -195,7 +195,10 @@ def good_among_flagged(
         return GoodAmongFlagged(flagged, 0.0, 0, good, confidence)
     expected = min(float(flagged), k / (calibration_parts + 1) * judged.size * good)
     law = stats.betabinom(judged.size, k, calibration_parts + 1 - k)
-    return GoodAmongFlagged(flagged, expected, min(flagged, int(law.ppf(confidence))), good, confidence)
+    # Its quantile as far as it counts: `ppf` adds the law up anew at every step of its search.
+    reached = np.cumsum(law.pmf(np.arange(flagged)))
+    at_most = int(np.searchsorted(reached, confidence))
+    return GoodAmongFlagged(flagged, expected, at_most, good, confidence)
 
 
 def _checked(p_values: ArrayLike) -> NDArray[np.float64]:

@@ -91,7 +91,14 @@ class Revisions:
         self.path = Path(path)
 
     def append(
-        self, suggestion: Suggestion, *, author: str, reason: str, model_id: str, calibration_id: str
+        self,
+        suggestion: Suggestion,
+        *,
+        author: str,
+        reason: str,
+        model_id: str,
+        calibration_id: str,
+        after: int | None = None,
     ) -> Revision:
         """Put thresholds in force.
 
@@ -101,13 +108,16 @@ class Revisions:
             reason: Why.
             model_id: Of the model whose strangeness they are for.
             calibration_id: Of the calibration that it is measured on.
+            after: Number of the last revision that the author knows of, 0 for none: of two people who decide
+                at once the second is told of the first. ``None`` does not ask.
 
         Returns:
             The revision, on the disk.
 
         Raises:
             RevisionError: A name or the reason is empty, a threshold is not finite, ``review`` lies above
-                ``defect``, the file is damaged, or the disk refused. The file is then as it was.
+                ``defect``, somebody set others meanwhile, the file is damaged, or the disk refused. The file
+                is then as it was.
         """
         return self._add(
             asdict(suggestion)
@@ -117,10 +127,11 @@ class Revisions:
                 "model_id": model_id,
                 "calibration_id": calibration_id,
                 "rolled_back_to": None,
-            }
+            },
+            after,
         )
 
-    def rollback(self, number: int, *, author: str, reason: str) -> Revision:
+    def rollback(self, number: int, *, author: str, reason: str, after: int | None = None) -> Revision:
         """Put the thresholds of an earlier revision in force again, as a new revision.
 
         Nothing is removed. The model and the calibration are those of that revision: thresholds of one
@@ -130,6 +141,7 @@ class Revisions:
             number: Of the earlier revision.
             author: Who rolls back.
             reason: Why.
+            after: As in `append`.
 
         Raises:
             RevisionError: There is no such revision, or as `append`.
@@ -141,7 +153,9 @@ class Revisions:
                 found=f"number {number} of {len(self.history())}",
                 remedy="Choose a number from its history.",
             )
-        return self._add(asdict(earlier) | {"author": author, "reason": reason, "rolled_back_to": number})
+        return self._add(
+            asdict(earlier) | {"author": author, "reason": reason, "rolled_back_to": number}, after
+        )
 
     def history(self, holding: str | None = None) -> tuple[Revision, ...]:
         """Return every revision, oldest first; none where there is no file.
@@ -176,7 +190,7 @@ class Revisions:
         """
         return next(reversed(self.history()), None)
 
-    def _add(self, facts: dict[str, Any]) -> Revision:
+    def _add(self, facts: dict[str, Any], after: int | None) -> Revision:
         self._check(facts)
         made = not self.path.exists()
         try:
@@ -184,7 +198,9 @@ class Revisions:
             with self.path.open("a+b", buffering=0) as stream, _locked(stream.fileno(), shared=False):
                 stream.seek(0)
                 content = stream.read()
-                revision = self._next(facts, self._read(content))
+                before = self._read(content)
+                _require_last(before, after)
+                revision = self._next(facts, before)
                 self._write(stream.fileno(), _line(revision), len(content))
             if made:
                 sync_folder(self.path.parent)
@@ -278,6 +294,17 @@ class Revisions:
             found=f"{type(error).__name__}: {error.strerror or error}",
             remedy="Check free space and permissions of its folder.",
         )
+
+
+def _require_last(before: tuple[Revision, ...], after: int | None) -> None:
+    if after is None or len(before) == after:
+        return
+    last = f"revision {before[-1].number} by {before[-1].author}" if before else "none"
+    raise RevisionError(
+        expected=f"revision {after} to be the last, as the author saw it" if after else "no revision yet",
+        found=last,
+        remedy="Somebody set other thresholds meanwhile: look at those, and decide again.",
+    )
 
 
 def _line(revision: Revision) -> bytes:

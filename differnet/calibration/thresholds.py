@@ -72,6 +72,33 @@ class Suggestion:
     cannot: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class ExpectedCosts:
+    """What a part costs on average, by the threshold from which parts are rejected.
+
+    Attributes:
+        levels: ``(k,)`` ascending thresholds: one for each way to divide the parts.
+        cost: ``(k,)`` with the review threshold at its best, at or below.
+        review: ``(k,)`` places in ``levels`` of that review threshold; its own where nothing is reviewed.
+        overkill: ``(k,)`` share of good parts at or above.
+        caught: ``(k,)`` share of defects at or above.
+        good, defects: How many parts it was counted on.
+    """
+
+    levels: Figures
+    cost: Figures
+    review: NDArray[np.int64]
+    overkill: Figures
+    caught: Figures
+    good: int
+    defects: int
+
+    @property
+    def least(self) -> int:
+        """Place of the least cost; of several the lowest threshold."""
+        return int(np.argmin(self.cost))
+
+
 def by_label(strangeness: ArrayLike, defective: ArrayLike) -> tuple[Figures, Figures]:
     """Part labelled figures into those of good parts and those of defects.
 
@@ -331,6 +358,64 @@ def by_cost(
         >>> found.review == found.defect == 2.5
         True
     """
+    costs = expected_costs(good, defects, cost_overkill, cost_escape, defect_share, cost_review)
+    of_good, of_bad = 1 - defect_share, defect_share
+    second = costs.least
+    first = int(costs.review[second])
+    least = float(costs.cost[second])
+    overkill, caught = costs.overkill, costs.caught
+    lengths = costs.good, costs.defects
+    slack = [math.sqrt(math.log(2 / (1 - _CONFIDENCE)) / (2 * length)) for length in lengths]
+    most = least + of_good * cost_overkill * slack[0] + of_bad * cost_escape * slack[1]
+    most_overkill, most_escape = overkill[second] + slack[0], 1 - caught[first] + slack[1]
+    return Suggestion(
+        float(costs.levels[first]),
+        float(costs.levels[second]),
+        f"least cost: overkill {cost_overkill:g}, escape {cost_escape:g}, "
+        f"review {'none' if cost_review is None else f'{cost_review:g}'}, {_percent(defect_share)} defects",
+        (
+            f"The expected cost a part is at most {most:.3g} with {_percent(_CONFIDENCE)} confidence, if the "
+            f"line makes {_percent(defect_share)} defects: {least:.3g} on {lengths[0]} good parts and "
+            f"{lengths[1]} defects.",
+            f"At most {_percent(min(1.0, most_overkill))} of good parts are rejected and "
+            f"{_percent(min(1.0, most_escape))} of defects like the labelled ones escape, with the same "
+            f"confidence: {_percent(overkill[second])} and {_percent(1 - caught[first])} on these parts.",
+        ),
+        (
+            "The share of defects on the line was given, not measured.",
+            "Nothing is promised of kinds of defect that are not among the labelled ones.",
+            *_few_defects(costs.defects),
+            _DRIFT,
+        ),
+    )
+
+
+def expected_costs(
+    good: ArrayLike,
+    defects: ArrayLike,
+    cost_overkill: float,
+    cost_escape: float,
+    defect_share: float,
+    cost_review: float | None = None,
+) -> ExpectedCosts:
+    """Return the expected cost a part at every threshold that tells parts apart, see `by_cost`.
+
+    Args:
+        good: ``(n,)`` strangeness of good parts.
+        defects: ``(d,)`` strangeness of labelled defects.
+        cost_overkill: Of a good part that is rejected, in any unit.
+        cost_escape: Of a defect that passes, in the same unit.
+        defect_share: Share of defects on the line, not among the labelled parts.
+        cost_review: Of a part that a person looks at; at most the other two.
+
+    Raises:
+        CalibrationError: As `by_cost`.
+
+    Example:
+        >>> found = expected_costs([0, 1, 2, 3], [3, 8, 9], 1, 50, defect_share=0.1)
+        >>> float(found.levels[found.least]), round(float(found.cost[found.least]), 3)
+        (2.5, 0.225)
+    """
     figures, bad = np.sort(_finite(good, "calibration parts")), np.sort(_finite(defects, "defects"))
     look = min(cost_overkill, cost_escape) if cost_review is None else cost_review
     costs = (look, cost_overkill, cost_escape)
@@ -349,39 +434,92 @@ def by_cost(
     levels = _between(np.concatenate([figures, bad]))
     overkill, caught = _at_least(figures, levels), _at_least(bad, levels)
     of_good, of_bad = 1 - defect_share, defect_share
+    every = np.arange(len(levels))
     if cost_review is None:
         cost = of_good * cost_overkill * overkill + of_bad * cost_escape * (1 - caught)
-        first = second = int(np.argmin(cost))
-        least = float(cost[first])
+        return ExpectedCosts(levels, cost, every, overkill, caught, len(figures), len(bad))
+    # The cost is a sum of one term in t1 and one in t2: of each t2 the best t1 below is a running minimum.
+    of_review = of_good * look * overkill + of_bad * (cost_escape * (1 - caught) + look * caught)
+    of_defect = of_good * (cost_overkill - look) * overkill - of_bad * look * caught
+    best = np.minimum.accumulate(of_review)
+    lower = np.concatenate([[True], of_review[1:] < best[:-1]])
+    review = np.maximum.accumulate(np.where(lower, every, 0))
+    return ExpectedCosts(levels, best + of_defect, review, overkill, caught, len(figures), len(bad))
+
+
+def by_f1(good: ArrayLike, defects: ArrayLike, *, split: bool = False, seed: int = 0) -> Suggestion:
+    """Suggest the one threshold of the largest F1 on labelled parts; nothing goes to review.
+
+    ``F1 = 2 TP / (2 TP + FP + FN)``; of thresholds with the same the lowest is taken, halfway between two
+    parts. It was chosen for being best on these parts, so that the F1 that they show is optimistic of others.
+    With ``split`` half of each class chooses, and the other half, which did not, measures.
+
+    What holds of the chosen threshold as of any other: with probability ``1 - a`` each, overkill and escape
+    exceed their shares on the parts that chose by no more than ``sqrt(ln(1/a) / 2n)``.
+
+    Args:
+        good: ``(n,)`` strangeness of labelled good parts.
+        defects: ``(d,)`` strangeness of labelled defects.
+        split: Choose on a random half of each class and measure on the other.
+        seed: Of the split; the same seed gives the same halves.
+
+    Raises:
+        CalibrationError: A class is missing, or has no two parts to split.
+
+    Source: Lipton, Elkan, Naryanaswamy 2014, "Optimal thresholding of classifiers to maximize F1 measure";
+    Massart 1990, "The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality".
+
+    Example:
+        >>> found = by_f1([0, 1, 2, 3], [3, 8, 9])
+        >>> found.review == found.defect == 2.5, found.cannot[0]
+        (True, 'F1 is 0.857 on the very 4 good parts and 3 defects that chose the threshold: optimistic.')
+    """
+    figures, bad = _finite(good, "labelled good parts"), _finite(defects, "labelled defects")
+    chosen = figures, bad
+    measured = chosen
+    if split:
+        if min(len(figures), len(bad)) < 2:
+            raise CalibrationError(
+                expected="at least two labelled good parts and two defects to split",
+                found=f"{len(figures)} good parts and {len(bad)} defects",
+                remedy="Label more parts, or choose and measure on the same ones.",
+            )
+        rng = np.random.default_rng(seed)
+        halves = [np.array_split(rng.permutation(values), 2) for values in (figures, bad)]
+        chosen, measured = (halves[0][0], halves[1][0]), (halves[0][1], halves[1][1])
+    limit = _largest_f1(*chosen)
+    told = [
+        (np.count_nonzero(measured[0] >= limit), len(measured[0]), "good parts are rejected (overkill)"),
+        (np.count_nonzero(measured[1] < limit), len(measured[1]), "defects escape"),
+    ]
+    f1 = _f1_at(*measured, limit)
+    parts = f"{len(measured[0])} good parts and {len(measured[1])} defects"
+    if split:
+        promises = (
+            f"F1 is {f1:.3g} on the {parts} that did not choose the threshold.",
+            *(_counted(int(events), of, what) for events, of, what in told),
+        )
+        doubts: tuple[str, ...] = ()
     else:
-        # The cost is a sum of one term in t1 and one in t2: of each t2 the best t1 below is a running
-        # minimum.
-        of_review = of_good * look * overkill + of_bad * (cost_escape * (1 - caught) + look * caught)
-        of_defect = of_good * (cost_overkill - look) * overkill - of_bad * look * caught
-        second = int(np.argmin(np.minimum.accumulate(of_review) + of_defect))
-        first = int(np.argmin(of_review[: second + 1]))
-        least = float(of_review[first] + of_defect[second])
-    lengths = len(figures), len(bad)
-    slack = [math.sqrt(math.log(2 / (1 - _CONFIDENCE)) / (2 * length)) for length in lengths]
-    most = least + of_good * cost_overkill * slack[0] + of_bad * cost_escape * slack[1]
-    most_overkill, most_escape = overkill[second] + slack[0], 1 - caught[first] + slack[1]
+        slack = [math.sqrt(math.log(1 / (1 - _CONFIDENCE)) / (2 * of)) for _, of, _ in told]
+        most = [min(1.0, events / of + more) for (events, of, _), more in zip(told, slack, strict=True)]
+        promises = (
+            f"At most {_percent(most[0])} of good parts are rejected and at most {_percent(most[1])} of "
+            f"defects like the labelled ones escape, each with {_percent(_CONFIDENCE)} confidence, however "
+            "the threshold was chosen.",
+        )
+        doubts = (f"F1 is {f1:.3g} on the very {parts} that chose the threshold: optimistic.",)
     return Suggestion(
-        float(levels[first]),
-        float(levels[second]),
-        f"least cost: overkill {cost_overkill:g}, escape {cost_escape:g}, "
-        f"review {'none' if cost_review is None else f'{cost_review:g}'}, {_percent(defect_share)} defects",
+        limit,
+        limit,
+        f"largest F1, {'chosen on one half of the labelled parts' if split else 'on the labelled parts'}",
+        promises,
         (
-            f"The expected cost a part is at most {most:.3g} with {_percent(_CONFIDENCE)} confidence, if the "
-            f"line makes {_percent(defect_share)} defects: {least:.3g} on {lengths[0]} good parts and "
-            f"{lengths[1]} defects.",
-            f"At most {_percent(min(1.0, most_overkill))} of good parts are rejected and "
-            f"{_percent(min(1.0, most_escape))} of defects like the labelled ones escape, with the same "
-            f"confidence: {_percent(overkill[second])} and {_percent(1 - caught[first])} on these parts.",
-        ),
-        (
-            "The share of defects on the line was given, not measured.",
+            *doubts,
+            f"F1 depends on how many defects there are: {len(bad)} defects beside {len(figures)} good parts "
+            "here, and another share on the line.",
             "Nothing is promised of kinds of defect that are not among the labelled ones.",
-            *_few_defects(len(bad)),
+            *_few_defects(len(measured[1])),
             _DRIFT,
         ),
     )
@@ -583,6 +721,26 @@ def _share_beyond(figures: Figures, limit: float, what: str) -> str:
         f"{_percent(beyond / n)} of good parts are {what}, with {_percent(_CONFIDENCE)} confidence "
         f"{_percent(low)} to {_percent(high)}: {beyond} of {n} calibration parts."
     )
+
+
+def _counted(events: int, of: int, what: str) -> str:
+    low, high = _exact_interval(events, of)
+    return (
+        f"{_percent(events / of)} of {what}, with {_percent(_CONFIDENCE)} confidence {_percent(low)} to "
+        f"{_percent(high)}: {events} of {of}."
+    )
+
+
+def _largest_f1(good: Figures, bad: Figures) -> float:
+    levels = _between(np.concatenate([good, bad]))
+    overkill, caught = _at_least(np.sort(good), levels), _at_least(np.sort(bad), levels)
+    rejected, right = len(good) * overkill + len(bad) * caught, len(bad) * caught
+    return float(levels[np.argmax(2 * right / (rejected + len(bad)))])
+
+
+def _f1_at(good: Figures, bad: Figures, limit: float) -> float:
+    right = int(np.count_nonzero(bad >= limit))
+    return 2 * right / (right + int(np.count_nonzero(good >= limit)) + len(bad))
 
 
 def _best_f1(scale: TailScale, batch: Figures, lowest: float) -> tuple[float, float] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,67 +29,13 @@ AuthorOption = Annotated[
     str, typer.Option("--author", metavar="NAME", help="Who decides. Default: who is logged in.")
 ]
 
-# The options that each ask for thresholds by a rule of their own.
-RULES = {
-    "max_overkill": "--max-overkill",
-    "max_escape": "--max-escape",
-    "cost_overkill": "--cost-overkill",
-    "review_budget": "--review-budget",
-    "fdr": "--fdr",
-    "no_defects": "--no-defects",
-}
-# What belongs to a rule, and to no other.
-COMPANIONS = {
-    "max_review": "max_overkill",
-    "confidence": "max_escape",
-    "cost_escape": "cost_overkill",
-    "cost_review": "cost_overkill",
-    "defect_share": "cost_overkill",
-}
-# They look at inspected parts: labelled defects, or the batch that is asked about.
-NEED_RUN = ("max_escape", "cost_overkill", "fdr")
-USUAL_CONFIDENCE = 0.95
+# The rules that have an option.
+RULES = ("max_overkill", "max_escape", "cost_overkill", "review_budget", "fdr", "no_defects")
 
 
 @app.callback()
 def _threshold() -> None:
     """See, suggest and set the two thresholds of a model."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What was asked of `differnet threshold suggest`; each is ``None`` where it was not."""
-
-    max_overkill: float | None
-    max_review: float | None
-    max_escape: float | None
-    confidence: float | None
-    cost_overkill: float | None
-    cost_escape: float | None
-    cost_review: float | None
-    defect_share: float | None
-    review_budget: float | None
-    fdr: float | None
-    no_defects: bool | None
-
-    @property
-    def rule(self) -> str:
-        """The one rule that is asked for.
-
-        Raises:
-            BadParameter: None or several are, or an option of another rule.
-        """
-        asked = {f.name for f in fields(self) if getattr(self, f.name) is not None}
-        rules = [name for name in RULES if name in asked]
-        if len(rules) != 1:
-            listed = " and ".join(RULES[name] for name in rules) or "none"
-            raise typer.BadParameter(f"give exactly one of {', '.join(RULES.values())}; found {listed}")
-        for name, rule in COMPANIONS.items():
-            if name in asked and rule != rules[0]:
-                raise typer.BadParameter(f"{_option(name)} belongs to {RULES[rule]}")
-        if rules[0] == "cost_overkill" and not {"cost_escape", "defect_share"} <= asked:
-            raise typer.BadParameter("--cost-overkill wants --cost-escape and --defect-share beside it")
-        return rules[0]
 
 
 def _option(name: str) -> str:
@@ -185,20 +131,35 @@ def suggest(
     Give exactly one of --max-overkill, --max-escape, --cost-overkill, --review-budget, --fdr and
     --no-defects. Nothing changes without --apply.
     """
+    from differnet.tuning.parts import parts_of_records
+    from differnet.tuning.wishes import NEED_PARTS, Evidence, Wish, WishError, suggest
+
     wish = Wish(
-        *(max_overkill, max_review, max_escape, confidence, cost_overkill, cost_escape, cost_review),
-        *(defect_share, review_budget, fdr, no_defects or None),
+        max_overkill=max_overkill,
+        max_review=max_review,
+        max_escape=max_escape,
+        confidence=confidence,
+        cost_overkill=cost_overkill,
+        cost_escape=cost_escape,
+        cost_review=cost_review,
+        defect_share=defect_share,
+        review_budget=review_budget,
+        fdr=fdr,
+        no_defects=no_defects or None,
     )
-    rule = wish.rule
-    if rule in NEED_RUN and run is None:
-        raise typer.BadParameter(f"{RULES[rule]} wants --run: inspected parts to look at")
+    try:
+        rule = wish.rule_in(_option, RULES)
+    except WishError as error:
+        raise typer.BadParameter(str(error)) from error
+    if rule in NEED_PARTS and run is None:
+        raise typer.BadParameter(f"{_option(rule)} wants --run: inspected parts to look at")
     if apply != bool(reason.strip()):
         raise typer.BadParameter("--apply and --reason belong together")
     shown = terminal()
     detector = load_model(model)
     _require_promise(detector)
     records = () if run is None else records_of(detector, run)
-    found = suggestion(detector, wish, records)
+    found = suggest(wish, Evidence.of(detector.good_strangeness, parts_of_records(records)))
     before = detector.thresholds.review, detector.thresholds.defect
     flipped = None if run is None else flips(records, before, (found.review, found.defect))
     kept = _keep(detector, model, found, author, reason) if apply else None
@@ -238,13 +199,10 @@ def set_thresholds(
     """Put two thresholds in force, and keep who did so and why."""
     shown = terminal()
     detector = load_model(model)
-    from differnet.calibration import Suggestion, by_hand
+    from differnet.tuning.changing import set_by_hand
 
-    found = by_hand(detector.good_strangeness, review, defect)
     parts = detector.facts()["calibration"]
-    if not parts["promised"]:
-        few = f"Nothing is promised: the model was calibrated on variations of {parts['parts']}."
-        found = Suggestion(found.review, found.defect, found.rule, (), (few, *found.cannot))
+    found = set_by_hand(detector.good_strangeness, parts["parts"], review, defect, promised=parts["promised"])
     kept = _keep(detector, model, found, author, reason)
     if as_json:
         shown.write_json(asdict(kept))
@@ -312,42 +270,6 @@ def rollback(
         _say_kept(shown, revision)
 
 
-def suggestion(detector: Detector, wish: Wish, records: Sequence[Record]) -> Suggestion:
-    """Follow a wish.
-
-    Args:
-        detector: Whose calibration parts are the good ones.
-        wish: What is asked for.
-        records: Inspected parts, where the rule wants any.
-
-    Raises:
-        CalibrationError: The parts cannot carry the promise, or there are no labelled defects.
-    """
-    from differnet import calibration as rules
-    from differnet.reporting.counts import Truth, truth_of
-
-    good = detector.good_strangeness
-    batch = [r.strangeness for r in records if r.strangeness is not None]
-    defects = [
-        r.strangeness for r in records if r.strangeness is not None and truth_of(r.label) is Truth.DEFECT
-    ]
-    if wish.max_overkill is not None:
-        usual = max(USUAL_REVIEW, wish.max_overkill)
-        wide = usual if wish.max_review is None else wish.max_review
-        return rules.by_overkill(good, wide, wish.max_overkill)
-    if wish.max_escape is not None:
-        sure = USUAL_CONFIDENCE if wish.confidence is None else wish.confidence
-        return rules.by_escape(good, defects, wish.max_escape, sure)
-    if wish.cost_overkill is not None and wish.cost_escape is not None and wish.defect_share is not None:
-        costs = wish.cost_overkill, wish.cost_escape, wish.defect_share, wish.cost_review
-        return rules.by_cost(good, defects, *costs)
-    if wish.review_budget is not None:
-        return rules.by_review_budget(good, wish.review_budget)
-    if wish.fdr is not None:
-        return rules.by_fdr(good, batch, wish.fdr)
-    return rules.without_defects(good, batch or None)
-
-
 def records_of(detector: Detector, run: Path) -> tuple[Record, ...]:
     """Read a run whose strangeness is measured as the model measures it.
 
@@ -382,12 +304,11 @@ def flips(
     Returns:
         How many go from which verdict to which.
     """
-    from differnet.reporting.counts import VERDICTS, columns_of, verdict_codes
+    from differnet.reporting.counts import columns_of
+    from differnet.tuning.flipping import flips as flipped
 
-    columns = columns_of(records)
-    pairs = zip(verdict_codes(columns, *before), verdict_codes(columns, *after), strict=True)
-    named = ((VERDICTS[old].value, VERDICTS[new].value) for old, new in pairs)
-    return Counter((old, new) for old, new in named if old != new)
+    found = flipped(columns_of(records), before, after)
+    return Counter({(flip.before.value, flip.after.value): len(flip.rows) for flip in found})
 
 
 def _require_promise(detector: Detector) -> None:

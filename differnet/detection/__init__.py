@@ -1,15 +1,52 @@
-"""Densities of good parts, the detector that fits, calibrates and inspects, and methods beside it."""
+"""Densities of good parts, the detector that fits, calibrates and inspects, and methods beside it.
 
-from differnet.detection.bundle import BundleError
-from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
-from differnet.detection.detector import Detector
-from differnet.detection.family import Family
-from differnet.detection.founding import DifferNet, DifferNetSettings
-from differnet.detection.gaussian import PooledGaussian
-from differnet.detection.method import Judgement, Method, MethodError, MethodSettings
-from differnet.detection.revising import InForce, adopt_current, belongs, in_force, revision_of, revisions_of
-from differnet.detection.settings import DetectorError, DetectorSettings
-from differnet.detection.statistics import PatchScale, patch_vectors, pooled_statistics
+Names are loaded when they are first used: what only reads a bundle's calibration, or the thresholds that
+were set for it, needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
+    from differnet.detection.detector import Detector
+    from differnet.detection.family import Family
+    from differnet.detection.founding import DifferNet, DifferNetSettings
+    from differnet.detection.gaussian import PooledGaussian
+    from differnet.detection.good_parts import GoodParts, read_good_parts
+    from differnet.detection.manifest import BundleError
+    from differnet.detection.method import Judgement, Method, MethodError, MethodSettings
+    from differnet.detection.revising import (
+        InForce,
+        adopt_current,
+        belongs,
+        in_force,
+        revision_in_force,
+        revision_of,
+        revisions_of,
+    )
+    from differnet.detection.settings import DetectorError, DetectorSettings
+    from differnet.detection.statistics import PatchScale, patch_vectors, pooled_statistics
+
+_HOMES = {
+    "densities": ("DensitySettings", "PartDensity", "PatchDensity"),
+    "detector": ("Detector",),
+    "family": ("Family",),
+    "founding": ("DifferNet", "DifferNetSettings"),
+    "gaussian": ("PooledGaussian",),
+    "good_parts": ("GoodParts", "read_good_parts"),
+    "manifest": ("BundleError",),
+    "method": ("Judgement", "Method", "MethodError", "MethodSettings"),
+    "revising": (
+        *("InForce", "adopt_current", "belongs", "in_force", "revision_in_force", "revision_of"),
+        "revisions_of",
+    ),
+    "settings": ("DetectorError", "DetectorSettings"),
+    "statistics": ("PatchScale", "patch_vectors", "pooled_statistics"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BundleError",
@@ -20,6 +57,7 @@ __all__ = [
     "DifferNet",
     "DifferNetSettings",
     "Family",
+    "GoodParts",
     "InForce",
     "Judgement",
     "Method",
@@ -34,6 +72,18 @@ __all__ = [
     "in_force",
     "patch_vectors",
     "pooled_statistics",
+    "read_good_parts",
+    "revision_in_force",
     "revision_of",
     "revisions_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'differnet.detection' has no attribute {name!r}")
+    return getattr(import_module(f"differnet.detection.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,22 +12,19 @@ bundle of another ``model_id`` or ``calibration_id``, which stand on every recor
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from differnet.calibration import HEAT_NUMBERS, HeatScale
+from differnet.calibration import HeatScale
 from differnet.detection.densities import (
     DensitySettings,
     FlowShape,
@@ -37,8 +34,32 @@ from differnet.detection.densities import (
 )
 from differnet.detection.detector import Detector, as_picture, fingerprint
 from differnet.detection.ensemble import Ensemble, Member
-from differnet.detection.ignoring import CELL, IgnoreMask
-from differnet.detection.judging import CALIBRATION_ARRAYS, QUALITY_FIGURES, Calibration
+from differnet.detection.ignoring import IgnoreMask
+from differnet.detection.judging import Calibration
+from differnet.detection.manifest import (
+    DIGEST,
+    FILES,
+    MANIFEST,
+    BundleError,
+    CalibrationFacts,
+    Chosen,
+    CompleteShape,
+    Declared,
+    Density,
+    Golden,
+    Input,
+    Manifest,
+    Provenance,
+    Scale,
+    Shape,
+    Whole,
+    calibration_tensors,
+    declared_tensors,
+    first_line,
+    read_manifest,
+    sealed,
+    wrong,
+)
 from differnet.detection.settings import DetectorSettings
 from differnet.detection.statistics import PatchScale
 from differnet.durable import whole_folder
@@ -55,17 +76,10 @@ from differnet.images.reading import ReadingRule
 from differnet.records import DiffernetError
 
 SCHEMA: Literal[7] = 7
-_MANIFEST = "manifest.json"
-_FILES = ("backbone.safetensors", "densities.safetensors", "calibration.safetensors")
-# A manifest is a few kilobytes; a larger one is an attack or an accident.
-_LARGEST_MANIFEST = 1 << 20
-_LARGEST_HEADER = 1 << 22
 _GOLDEN_PICTURES = 3
 # What a golden picture has to reproduce: everything that verdicts and records rest on but the maps.
 _GOLDEN_FIGURES = ("whole", "local", "nll_whole", "nll_local", "extent", "cells", "kinds")
 _HEALTH_SAMPLES = 64
-# Bytes of a sha256.
-_DIGEST = 32
 # float32 sums in another order, on another processor, move an energy by about 1e-5 of its size, and its
 # logarithm by as much.
 _GOLDEN_TOLERANCE = 1e-4
@@ -86,118 +100,6 @@ _DTYPES = {
 _UNFIT = (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
-class BundleError(DiffernetError):
-    """A model bundle that is damaged, tampered with, or does not reproduce its own figures."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class _Scale(_Strict):
-    name: str = Field(max_length=64)
-    strides: list[int] = Field(min_length=1, max_length=8)
-    window: int = Field(ge=1, le=31)
-    zoom: int = Field(ge=0, le=3)
-
-
-class _Shape(_Strict):
-    features: int = Field(ge=1, le=100_000)
-    context: int = Field(ge=0, le=1_000)
-    rank: int | None = Field(ge=0, le=100_000)
-    leading: int = Field(ge=1, le=100_000)
-    couplings: int = Field(ge=0, le=64)
-    hidden: int = Field(ge=1, le=4_096)
-
-
-class _Whole(_Shape):
-    parts: int = Field(ge=1)
-
-
-class _CompleteShape(_Strict):
-    wholes: list[_Whole] = Field(min_length=1, max_length=4)
-    patches: list[_Shape] = Field(min_length=1, max_length=8)
-
-
-class _CalibrationFacts(_Strict):
-    alpha_review: float = Field(gt=0, lt=1)
-    alpha_defect: float = Field(gt=0, lt=1)
-    scheme: Literal["cross-fitted", "split", "variations"]
-    # Different parts behind the rows where not every row is a part; older bundles have no such scheme.
-    real_parts: int | None = Field(default=None, ge=1)
-
-
-class _Golden(_Strict):
-    seed: int = Field(ge=0)
-    figures: dict[str, list[list[float]]]
-
-
-class _Input(_Strict):
-    sizes: list[int] = Field(min_length=1, max_length=4)
-    mean: list[float] = Field(min_length=3, max_length=3)
-    std: list[float] = Field(min_length=3, max_length=3)
-
-
-class _Density(_Strict):
-    noise: float = Field(ge=0)
-    couplings: int = Field(ge=0, le=64)
-    hidden: int = Field(ge=1, le=4_096)
-    steps: int = Field(ge=0)
-    batch: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
-    context_noise: float = Field(ge=0)
-
-
-class _Chosen(_Strict):
-    seed: int
-    product: str
-    folds: int
-    image_size: int
-    zooms: list[float] = Field(min_length=1, max_length=4)
-
-
-class _Network(_Strict):
-    name: str = Field(max_length=200)
-    origin: str
-    sha256: str
-    licence: str
-
-
-class _Provenance(_Strict):
-    backbone: _Network
-    training_parts: int
-    suspects_left_out: int = Field(ge=0)
-    # Older bundles were never of variations.
-    variations: int = Field(default=0, ge=0)
-    training_fingerprint: str
-    trained_at: str
-    versions: dict[str, str]
-
-
-class _Entry(_Strict):
-    """What the header of a safetensors file says of a tensor."""
-
-    dtype: str
-    shape: list[int] = Field(max_length=8)
-    data_offsets: list[int] = Field(min_length=2, max_length=2)
-
-
-class _Manifest(_Strict):
-    schema_version: Literal[7]
-    model_id: str
-    preprocessing: _Input
-    reading: dict[str, Any]
-    scales: list[_Scale] = Field(min_length=1, max_length=8)
-    density: _Density
-    members: list[list[_Whole]] = Field(min_length=1, max_length=64)
-    complete: _CompleteShape
-    calibration: _CalibrationFacts
-    settings: _Chosen
-    provenance: _Provenance
-    golden: _Golden
-    files: dict[str, str]
-
-
 def save_bundle(detector: Detector, folder: Path) -> Path:
     """Write a calibrated detector to ``folder``, replacing an older bundle there.
 
@@ -213,7 +115,7 @@ def save_bundle(detector: Detector, folder: Path) -> Path:
     except (OSError, SafetensorError) as error:
         raise BundleError(
             expected=f"to write a model to {folder}",
-            found=_first_line(error),
+            found=first_line(error),
             remedy="Check free space and permissions; a model that was there is still whole.",
         ) from error
     return folder
@@ -224,10 +126,10 @@ def _refuse_foreign(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         found = [folder.name]
     # A manifest.json alone may be anybody's.
-    if found and (set(found) - {_MANIFEST, *_FILES} or found == [_MANIFEST]):
+    if found and (set(found) - {MANIFEST, *FILES} or found == [MANIFEST]):
         raise BundleError(
             expected="an empty folder, or an older model",
-            found=f"other files at {folder}, such as {min(set(found) - set(_FILES))}",
+            found=f"other files at {folder}, such as {min(set(found) - set(FILES))}",
             remedy="Choose another folder; nothing there was touched.",
         )
 
@@ -240,17 +142,17 @@ def load_bundle(folder: Path, device: str = "auto") -> Detector:
         BackboneError: The device is not there.
     """
     choose_device(device)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     try:
         ensemble = _check_files(manifest, folder)
         detector = _rebuild(manifest, folder, device, ensemble)
         if detector.model_id != manifest.model_id:
-            raise _wrong(f"model {manifest.model_id}", f"model {detector.model_id}")
+            raise wrong(f"model {manifest.model_id}", f"model {detector.model_id}")
         _self_test(detector, manifest.golden)
     except BundleError:
         raise
     except (DiffernetError, *_UNFIT) as error:
-        raise _wrong("a manifest whose parts fit each other", _first_line(error)) from error
+        raise wrong("a manifest whose parts fit each other", first_line(error)) from error
     return detector
 
 
@@ -263,57 +165,56 @@ def _write(detector: Detector, folder: Path) -> None:
             found="an incomplete one",
             remedy="Fit and calibrate.",
         )
-    save_file(_plain(backbone.network), folder / _FILES[0])
+    save_file(_plain(backbone.network), folder / FILES[0])
     densities: dict[str, Tensor] = {}
     for name, density in ensemble.judging:
         densities |= {f"{name}.{k}": v for k, v in _plain(density).items()}
-    save_file(densities, folder / _FILES[1])
+    save_file(densities, folder / FILES[1])
     arrays = {k: torch.from_numpy(v.astype(np.float64)) for k, v in calibration.arrays.items()}
     if calibration.ignored is not None:
         arrays["ignored"] = torch.from_numpy(calibration.ignored.cells.copy())
     arrays["trained_on"] = _hashes_as_tensor(detector._trained_on)
-    save_file(arrays, folder / _FILES[2])
+    save_file(arrays, folder / FILES[2])
     golden_seed = settings.seed
-    manifest = _Manifest(
+    manifest = Manifest(
         schema_version=SCHEMA,
         model_id=detector.model_id,
-        preprocessing=_Input(
+        preprocessing=Input(
             sizes=[p.size for p in detector.preprocessing_],
             mean=list(detector.preprocessing_[0].mean),
             std=list(detector.preprocessing_[0].std),
         ),
         reading=dict(settings.reading.to_json()),
         scales=[
-            _Scale(name=s.name, strides=list(s.strides), window=s.window, zoom=s.zoom)
-            for s in settings.scales
+            Scale(name=s.name, strides=list(s.strides), window=s.window, zoom=s.zoom) for s in settings.scales
         ],
-        density=_Density(**vars(settings.density)),
+        density=Density(**vars(settings.density)),
         members=[_wholes(m) for m in ensemble.members],
-        complete=_CompleteShape(
+        complete=CompleteShape(
             wholes=_wholes(ensemble.complete),
-            patches=[_Shape(**p.shape._asdict()) for p in ensemble.complete.patches],
+            patches=[Shape(**p.shape._asdict()) for p in ensemble.complete.patches],
         ),
-        calibration=_CalibrationFacts(
+        calibration=CalibrationFacts(
             alpha_review=calibration.alpha_review,
             alpha_defect=calibration.alpha_defect,
             scheme=_scheme(calibration.scheme),
             real_parts=calibration.real_parts,
         ),
-        settings=_Chosen(
+        settings=Chosen(
             seed=settings.seed,
             product=settings.product,
             folds=settings.folds,
             image_size=settings.image_size,
             zooms=list(settings.zooms),
         ),
-        provenance=_Provenance(**detector.provenance_),
-        golden=_Golden(
+        provenance=Provenance(**detector.provenance_),
+        golden=Golden(
             seed=golden_seed,
             figures={name: f.tolist() for name, f in _golden_figures(detector, golden_seed).items()},
         ),
-        files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _FILES},
+        files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES},
     )
-    (folder / _MANIFEST).write_bytes(_sealed(manifest.model_dump(mode="json")))
+    (folder / MANIFEST).write_bytes(sealed(manifest.model_dump(mode="json")))
 
 
 def _scheme(name: str) -> Literal["cross-fitted", "split", "variations"]:
@@ -326,79 +227,37 @@ def _scheme(name: str) -> Literal["cross-fitted", "split", "variations"]:
             )
 
 
-def _wholes(member: Member) -> list[_Whole]:
-    return [_Whole(**w.shape._asdict(), parts=w.parts) for w in member.wholes]
+def _wholes(member: Member) -> list[Whole]:
+    return [Whole(**w.shape._asdict(), parts=w.parts) for w in member.wholes]
 
 
-def _sealed(fields: Mapping[str, Any]) -> bytes:
-    """Return the one text that stands for these fields, with the sha256 of the text without it."""
-    return _text({**fields, "seal": hashlib.sha256(_text(fields)).hexdigest()})
-
-
-def _text(fields: Mapping[str, Any]) -> bytes:
-    return (json.dumps(fields, indent=1, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
-
-
-def _read_manifest(folder: Path) -> _Manifest:
-    path = folder / _MANIFEST
-    if not folder.is_dir() or path.is_symlink() or not path.is_file():
-        raise BundleError(
-            expected=f"a model bundle at {folder}",
-            found="no manifest.json there",
-            remedy="Give the folder that differnet train wrote.",
-        )
-    if path.stat().st_size > _LARGEST_MANIFEST:
-        raise _wrong("a manifest of at most 1 MiB", f"{path.stat().st_size} bytes")
-    strangers = sorted(p.name for p in folder.iterdir() if p.name not in (_MANIFEST, *_FILES))
-    if strangers:
-        raise _wrong("the manifest and its files alone", f"also {', '.join(strangers[:5])}")
-    written = path.read_bytes()
-    try:
-        fields = json.loads(written, object_pairs_hook=_unique, parse_constant=_no_constant)
-        seal = fields.pop("seal")
-        sealed = _sealed(fields)
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise _wrong("a manifest of strict JSON with its seal", _first_line(error)) from error
-    if sealed != written:
-        raise _wrong("the manifest as it was written", f"a changed one, whose seal is {str(seal)[:64]}")
-    try:
-        manifest = _Manifest.model_validate(fields, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise _wrong("a manifest that this version understands", f"{place}: {first['msg']}") from error
-    if set(manifest.files) != set(_FILES):
-        raise _wrong(f"the files {', '.join(_FILES)}", ", ".join(sorted(manifest.files)) or "none")
-    return manifest
-
-
-def _check_files(manifest: _Manifest, folder: Path) -> Ensemble:
+def _check_files(manifest: Manifest, folder: Path) -> Ensemble:
     """Check what each file declares, and only then its hash: no more is read than the manifest accounts for.
 
     Returns:
         The densities, whose tensors are placeholders.
     """
-    for name in _FILES:
+    for name in FILES:
         path = folder / name
         if path.is_symlink() or not path.is_file():
-            raise _wrong(f"{name} in the bundle", "no such plain file")
-    network, densities, calibration = (_declared(folder / name) for name in _FILES)
+            raise wrong(f"{name} in the bundle", "no such plain file")
+    network, densities, calibration = (declared_tensors(folder / name) for name in FILES)
     own = network_tensors(manifest.provenance.backbone.name)
-    _same_tensors("the backbone", network, {name: _Declared.of(tensor) for name, tensor in own.items()})
+    _same_tensors("the backbone", network, {name: _declaration(tensor) for name, tensor in own.items()})
     ensemble = _empty_ensemble(manifest, densities)
     own = {f"{name}.{k}": v for name, density in ensemble.judging for k, v in density.state_dict().items()}
-    _same_tensors("the densities", densities, {name: _Declared.of(tensor) for name, tensor in own.items()})
+    _same_tensors("the densities", densities, {name: _declaration(tensor) for name, tensor in own.items()})
     _same_tensors(
-        "the calibration", calibration, _calibration_tensors(manifest, ensemble.kind_features, calibration)
+        "the calibration", calibration, calibration_tensors(manifest, ensemble.kind_features, calibration)
     )
-    for name in _FILES:
+    for name in FILES:
         found = sha256_of(folder / name)
         if found != manifest.files[name]:
-            raise _wrong(f"{name} with sha256 {manifest.files[name]}", f"sha256 {found}")
+            raise wrong(f"{name} with sha256 {manifest.files[name]}", f"sha256 {found}")
     return ensemble
 
 
-def _rebuild(manifest: _Manifest, folder: Path, device: str, ensemble: Ensemble) -> Detector:
+def _rebuild(manifest: Manifest, folder: Path, device: str, ensemble: Ensemble) -> Detector:
     given = manifest.preprocessing
     mean, std = ((a, b, c) for a, b, c in (given.mean, given.std))
     preprocessing = tuple(Preprocessing(size, mean, std) for size in given.sizes)
@@ -418,7 +277,7 @@ def _rebuild(manifest: _Manifest, folder: Path, device: str, ensemble: Ensemble)
         reading=ReadingRule.from_json(manifest.reading),
     )
     detector = Detector(settings)
-    state = _read_tensors(folder / _FILES[0])
+    state = _read_tensors(folder / FILES[0])
     origin = f"bundle {folder.name}"
     backbone = Backbone(
         network.name,
@@ -427,11 +286,11 @@ def _rebuild(manifest: _Manifest, folder: Path, device: str, ensemble: Ensemble)
     detector.backbone_ = backbone.to(detector._device)
     detector.preprocessing_ = preprocessing
     if settings.sizes != tuple(given.sizes):
-        raise _wrong(f"input sizes {settings.sizes}", f"{given.sizes}")
-    _fill(ensemble, _read_tensors(folder / _FILES[1]))
+        raise wrong(f"input sizes {settings.sizes}", f"{given.sizes}")
+    _fill(ensemble, _read_tensors(folder / FILES[1]))
     detector.ensemble_ = ensemble
     detector.provenance_ = manifest.provenance.model_dump()
-    tensors = _read_tensors(folder / _FILES[2])
+    tensors = _read_tensors(folder / FILES[2])
     detector._trained_on = _rebuild_hashes(manifest, tensors.pop("trained_on"))
     calibration = _rebuild_calibration(manifest, tensors)
     detector.ignored_ = calibration.ignored
@@ -439,13 +298,13 @@ def _rebuild(manifest: _Manifest, folder: Path, device: str, ensemble: Ensemble)
     return detector
 
 
-def _empty_ensemble(manifest: _Manifest, declared: Mapping[str, _Declared]) -> Ensemble:
+def _empty_ensemble(manifest: Manifest, declared: Mapping[str, Declared]) -> Ensemble:
     complete, zooms = manifest.complete, len(manifest.settings.zooms)
     if len(complete.patches) != len(manifest.scales):
-        raise _wrong(f"{len(manifest.scales)} local densities", f"{len(complete.patches)}")
+        raise wrong(f"{len(manifest.scales)} local densities", f"{len(complete.patches)}")
     if any(len(wholes) != zooms for wholes in (*manifest.members, complete.wholes)):
-        raise _wrong(f"{zooms} global densities a member", "another number")
-    shapes: dict[str, _Shape] = {
+        raise wrong(f"{zooms} global densities a member", "another number")
+    shapes: dict[str, Shape] = {
         f"{i}.whole{j}": whole for i, wholes in enumerate(manifest.members) for j, whole in enumerate(wholes)
     }
     shapes |= {f"complete.whole{j}": whole for j, whole in enumerate(complete.wholes)}
@@ -453,7 +312,7 @@ def _empty_ensemble(manifest: _Manifest, declared: Mapping[str, _Declared]) -> E
     for name, shape in shapes.items():
         held = sum(math.prod(d.shape) for k, d in declared.items() if k.startswith(f"{name}."))
         if held < _least_numbers(_flow_shape(shape)):
-            raise _wrong(f"the tensors of {name}", f"{held} numbers, too few for its shape")
+            raise wrong(f"the tensors of {name}", f"{held} numbers, too few for its shape")
     members = tuple(Member(tuple(_empty_whole(w) for w in wholes), ()) for wholes in manifest.members)
     local = tuple(PatchDensity(rebuild_flow(s), s) for s in map(_flow_shape, complete.patches))
     return Ensemble(members, Member(tuple(_empty_whole(w) for w in complete.wholes), local))
@@ -467,11 +326,11 @@ def _fill(ensemble: Ensemble, tensors: Mapping[str, Tensor]) -> None:
         density.eval()
 
 
-def _flow_shape(shape: _Shape) -> FlowShape:
+def _flow_shape(shape: Shape) -> FlowShape:
     return FlowShape(**{name: getattr(shape, name) for name in FlowShape._fields})
 
 
-def _empty_whole(whole: _Whole) -> PartDensity:
+def _empty_whole(whole: Whole) -> PartDensity:
     shape = _flow_shape(whole)
     return PartDensity(rebuild_flow(shape), shape, whole.parts)
 
@@ -482,75 +341,47 @@ def _least_numbers(shape: FlowShape) -> int:
     return whitening + shape.couplings * shape.hidden * (shape.hidden + shape.leading + shape.context)
 
 
-def _same_tensors(what: str, found: Mapping[str, _Declared], own: Mapping[str, _Declared]) -> None:
+def _same_tensors(what: str, found: Mapping[str, Declared], own: Mapping[str, Declared]) -> None:
     if set(found) != set(own):
-        raise _wrong(f"the tensors of {what} alone", f"others: {min(set(found) ^ set(own))}")
+        raise wrong(f"the tensors of {what} alone", f"others: {min(set(found) ^ set(own))}")
     for name, tensor in own.items():
         if found[name] != tensor:
-            raise _wrong(f"{what}, {name} of {tensor}", f"{found[name]}")
+            raise wrong(f"{what}, {name} of {tensor}", f"{found[name]}")
 
 
 def _hashes_as_tensor(hashes: Sequence[str]) -> Tensor:
     try:
         digests = [bytes.fromhex(sha256) for sha256 in hashes]
-        if any(len(digest) != _DIGEST for digest in digests):
+        if any(len(digest) != DIGEST for digest in digests):
             raise ValueError("another number of digits")
     except ValueError as error:
         raise BundleError(
             expected="training parts that are named by a sha256",
-            found=_first_line(error),
+            found=first_line(error),
             remedy="Give every Picture the sha256 of its file or its pixels.",
         ) from error
-    return torch.from_numpy(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, _DIGEST).copy())
+    return torch.from_numpy(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, DIGEST).copy())
 
 
-def _rebuild_hashes(manifest: _Manifest, found: Tensor) -> tuple[str, ...]:
+def _rebuild_hashes(manifest: Manifest, found: Tensor) -> tuple[str, ...]:
     """Return which parts were trained on: those of the manifest's fingerprint, or the bundle is refused."""
     hashes = tuple(row.tobytes().hex() for row in found.numpy())
     if fingerprint(hashes) != manifest.provenance.training_fingerprint:
-        raise _wrong("the training parts of the manifest's fingerprint", "others")
+        raise wrong("the training parts of the manifest's fingerprint", "others")
     return hashes
 
 
-def _calibration_tensors(
-    manifest: _Manifest, kinds: int, declared: Mapping[str, _Declared]
-) -> dict[str, _Declared]:
-    """Return what a calibration of as many parts as ``declared`` has consists of."""
-    scales, zooms = len(manifest.scales), len(manifest.settings.zooms)
-    parts = declared["whole"].shape[0] if "whole" in declared and declared["whole"].shape else 0
-    shapes: dict[str, tuple[int, ...]] = {
-        "whole": (parts, zooms),
-        "kinds": (parts, kinds),
-        "kernels": (zooms + 2 * scales, 2),
-        "local": (parts, scales),
-        "nll_local": (parts, scales),
-        "extent": (parts, scales),
-        "cells": (parts, 4 * scales),
-        "origin": (6 * scales + zooms + 1,),
-        "peaks": (parts,),
-        "heat": (scales + zooms, HEAT_NUMBERS),
-        "quality": (parts, len(QUALITY_FIGURES)),
-    }
-    tensors = {name: _Declared(_DTYPES[torch.float64], shapes[name]) for name in CALIBRATION_ARRAYS}
-    tensors["trained_on"] = _Declared(_DTYPES[torch.uint8], (manifest.provenance.training_parts, _DIGEST))
-    # A detector that ignores nothing has no mask.
-    if "ignored" in declared:
-        side = max(manifest.preprocessing.sizes) // CELL
-        tensors["ignored"] = _Declared(_DTYPES[torch.bool], (side, side))
-    return tensors
-
-
-def _rebuild_calibration(manifest: _Manifest, tensors: dict[str, Tensor]) -> Calibration:
+def _rebuild_calibration(manifest: Manifest, tensors: dict[str, Tensor]) -> Calibration:
     ignored = IgnoreMask(tensors.pop("ignored").numpy()) if "ignored" in tensors else None
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     parts = len(arrays["whole"])
     for row in arrays["heat"]:
         HeatScale.from_row(row)
     if not (arrays["kernels"][:, 0] > 0).all() or not (arrays["kernels"][:, 1] >= 0).all():
-        raise _wrong("kernels of positive length and a signal of 0 or more", f"{arrays['kernels'].tolist()}")
+        raise wrong("kernels of positive length and a signal of 0 or more", f"{arrays['kernels'].tolist()}")
     facts = manifest.calibration
     if (facts.scheme == "variations") != (facts.real_parts is not None) or (facts.real_parts or 0) > parts:
-        raise _wrong("a count of parts with the scheme variations, and only there", f"{facts.real_parts}")
+        raise wrong("a count of parts with the scheme variations, and only there", f"{facts.real_parts}")
     return Calibration(
         **arrays,
         alpha_review=facts.alpha_review,
@@ -561,10 +392,10 @@ def _rebuild_calibration(manifest: _Manifest, tensors: dict[str, Tensor]) -> Cal
     )
 
 
-def _self_test(detector: Detector, golden: _Golden) -> None:
+def _self_test(detector: Detector, golden: Golden) -> None:
     every = _golden_figures(detector, golden.seed)
     if set(every) != set(golden.figures):
-        raise _wrong(f"golden figures of {', '.join(every)}", ", ".join(sorted(golden.figures)) or "none")
+        raise wrong(f"golden figures of {', '.join(every)}", ", ".join(sorted(golden.figures)) or "none")
     for name, found in every.items():
         expected = np.asarray(golden.figures[name])
         alike = found.shape == expected.shape
@@ -572,7 +403,7 @@ def _self_test(detector: Detector, golden: _Golden) -> None:
         # Rounding grows with the vector that a figure comes from, not with the figure itself.
         allowed = _GOLDEN_TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0.0)))
         if not difference <= allowed:
-            raise _wrong(
+            raise wrong(
                 f"the golden pictures' figures of {name} to {allowed:.3g}",
                 f"a difference of {difference:.3g}",
             )
@@ -587,7 +418,7 @@ def _require_health(flow: Flow, name: str, seed: int) -> None:
     try:
         audit(flow, flow.sample((_HEALTH_SAMPLES,), context, generator=generator), context)
     except UnhealthyFlow as error:
-        raise _wrong(f"a healthy flow {name}", error.found) from error
+        raise wrong(f"a healthy flow {name}", error.found) from error
 
 
 def _golden_figures(detector: Detector, seed: int) -> dict[str, NDArray[np.float64]]:
@@ -607,43 +438,8 @@ def _plain(module: nn.Module) -> dict[str, Tensor]:
     return {k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
 
 
-class _Declared(NamedTuple):
-    """What a safetensors file declares of a tensor."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> Self:
-        return cls(_DTYPES[tensor.dtype], tuple(tensor.shape))
-
-    def __str__(self) -> str:
-        return f"shape {self.shape}, {self.dtype}"
-
-
-def _declared(path: Path) -> dict[str, _Declared]:
-    """Read what a safetensors file declares, without its numbers, and check what its own reader does not.
-
-    That reader accepts a name twice. Here the tensors have to fill the file too, so that a vast one is
-    refused before it is hashed.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        head = stream.read(8)
-        length = struct.unpack("<Q", head)[0] if len(head) == 8 else _LARGEST_HEADER + 1
-        if length > _LARGEST_HEADER:
-            raise _wrong(f"a header of at most {_LARGEST_HEADER} bytes in {path.name}", f"{length}")
-        header = stream.read(length)
-    try:
-        fields = json.loads(header, object_pairs_hook=_unique, parse_constant=_no_constant)
-        fields.pop("__metadata__", None)
-        entries = {name: _Entry.model_validate(entry, strict=True) for name, entry in fields.items()}
-    except (AttributeError, RecursionError, ValueError) as error:
-        raise _wrong(f"a sound safetensors file {path.name}", _first_line(error)) from error
-    ends = 8 + length + max((entry.data_offsets[1] for entry in entries.values()), default=0)
-    if ends != size:
-        raise _wrong(f"{path.name} of {ends} bytes, as its header says", f"{size}")
-    return {name: _Declared(entry.dtype, tuple(entry.shape)) for name, entry in entries.items()}
+def _declaration(tensor: Tensor) -> Declared:
+    return Declared(_DTYPES[tensor.dtype], tuple(tensor.shape))
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -652,31 +448,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, *_UNFIT) as error:
-        raise _wrong(f"a sound safetensors file {path.name}", _first_line(error)) from error
+        raise wrong(f"a sound safetensors file {path.name}", first_line(error)) from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise _wrong(f"finite values in {name}", "some that are not")
+            raise wrong(f"finite values in {name}", "some that are not")
     return tensors
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        raise _wrong("every name once", f"a name that stands twice among {names[:5]}")
-    return dict(pairs)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def _no_constant(text: str) -> float:
-    raise _wrong("finite numbers", text)
-
-
-def _wrong(expected: str, found: str) -> BundleError:
-    return BundleError(
-        expected=expected,
-        found=found,
-        remedy="The model is damaged or was changed; copy it again from its source, or train it again.",
-    )

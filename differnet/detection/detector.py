@@ -32,7 +32,6 @@ from differnet.detection.ensemble import (
 )
 from differnet.detection.ignoring import IgnoreMask
 from differnet.detection.judging import (
-    QUALITY_FIGURES,
     Calibration,
     Identity,
     Judge,
@@ -42,6 +41,7 @@ from differnet.detection.judging import (
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.spoiling import broken_parts, reduced, wrong_inputs
 from differnet.detection.statistics import patch_vectors, pooled_statistics
+from differnet.detection.usual import QUALITY_FIGURES
 from differnet.detection.variations import fold_names, strength_for, variations_for, vary
 from differnet.features import (
     Backbone,

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from differnet.detection.bundle import BundleError
 from differnet.detection.detector import Detector, Progress, Source
 from differnet.detection.ensemble import Features, RawEvidence
+from differnet.detection.manifest import BundleError
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.durable import whole_folder
 from differnet.images.reading import ImageError

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from differnet.detection.manifest import CELL
 from differnet.detection.settings import DetectorError
 from differnet.images.reading import ImageError, ReadingRule, read_image
 
 # What is left of a picture beyond that is no part that could be judged.
 MOST_IGNORED = 0.95
-# Pixels of the network's largest input that are ignored or kept together: the finest map's stride.
-CELL = 8
 
 
 @dataclass(frozen=True)

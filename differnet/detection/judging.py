@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from differnet.calibration import (
-    OOD_STRANGENESS,
     BatchDrift,
     CalibratedEvidence,
     Expectation,
     GoodFigures,
     HeatScale,
-    Kernel,
     OriginRule,
     TailScale,
     Thresholds,
@@ -31,14 +29,24 @@ from differnet.calibration import (
     held_out_strangeness,
     p_values,
     smallest_alpha,
-    surprise,
     threshold,
-    together,
 )
 from differnet.detection.ensemble import RawEvidence
 from differnet.detection.ignoring import IgnoreMask
 from differnet.detection.regions import strange_regions
 from differnet.detection.settings import DetectorError
+from differnet.detection.usual import (
+    CALIBRATION_ARRAYS,
+    QUALITY_FIGURES,
+    Surprises,
+    Usual,
+    calibration_name,
+    good_strangeness,
+    improbability_of,
+    middling,
+    own_thresholds,
+    rates_of,
+)
 from differnet.images.quality import measure_quality, quality_flags
 from differnet.records import Inspection, Picture, Record, Verdict
 
@@ -48,16 +56,6 @@ Figures = NDArray[np.float64]
 # the grid's own noise from the patches; what a cell adds to the whole is noisier, and takes a cell.
 _LOCAL_BLUR = 1 / 64
 _WHOLE_BLUR = 1 / 32
-
-
-# The arrays of a calibration, by the names of its attributes.
-CALIBRATION_ARRAYS = (
-    *("whole", "local", "nll_local", "extent", "cells", "kinds"),
-    *("peaks", "heat", "kernels", "origin", "quality"),
-)
-# What is kept of how a calibration part's picture looks, of `QualityFigures`. The others are 0 of nearly
-# every good picture, or follow from these.
-QUALITY_FIGURES = ("brightness", "contrast", "sharpness", "colour_cast")
 
 
 # Spoilt pictures of a kind that a boundary is learned from at least.
@@ -150,7 +148,7 @@ class Calibration:
         """
         least = smallest_alpha(len(evidence.whole))
         scales = [HeatScale.fit(_counted(m, ignored)) for m in (*evidence.maps, *evidence.shares)]
-        improbable = _improbability(evidence.nll_local, _typical(evidence.nll_local))
+        improbable = improbability_of(evidence.nll_local, middling(evidence.nll_local))
         columns = [*evidence.whole.T, *evidence.local.T, *improbable.T]
         found = cls(
             whole=evidence.whole,
@@ -178,22 +176,7 @@ class Calibration:
     @property
     def usual(self) -> Usual:
         """What each kind of evidence usually is."""
-        zooms, scales = self.whole.shape[1], self.local.shape[1]
-        whole, typicality, improbability = np.split(self.kernels, [zooms, zooms + scales])
-        typical = _typical(self.nll_local)
-
-        def fit(columns: Figures, kernels: Figures, *, both: bool) -> list[_Usual]:
-            pairs = zip(columns.T, kernels, strict=True)
-            return [_Usual.fit(column, self.kinds, kernel, both=both) for column, kernel in pairs]
-
-        return Usual(
-            fit(self.whole, whole, both=True),
-            {
-                "typicality": fit(self.local, typicality, both=False),
-                "improbability": fit(_improbability(self.nll_local, typical), improbability, both=False),
-            },
-            typical,
-        )
+        return Usual.of(self.arrays)
 
     def distances(self, raw: RawEvidence) -> Figures:
         """Return ``(parts, k)`` how far parts are from good ones in what tells defects from wrong inputs."""
@@ -289,8 +272,7 @@ class Calibration:
     @property
     def rates(self) -> tuple[float | int | str, ...]:
         """The rates, and the scheme they rest on."""
-        rates = (self.alpha_review, self.alpha_defect, self.scheme)
-        return rates if self.real_parts is None else (*rates, self.real_parts)
+        return rates_of(self.alpha_review, self.alpha_defect, self.scheme, self.real_parts)
 
     @property
     def parts(self) -> int:
@@ -322,121 +304,6 @@ class Identity:
     learned: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class _Usual:
-    """What one evidence usually is: without regard to the kind of part, and for its kind where that helps.
-
-    The global evidence is asked both ways. A part that is strange among parts of its own kind may hide
-    among all kinds, and one whose very kind is strange may look usual for it.
-    """
-
-    plain: Expectation
-    kind: Expectation | None = field(default=None)
-
-    @classmethod
-    def fit(cls, figures: Figures, kinds: Figures, kernel: Figures, *, both: bool) -> Self:
-        length, signal = (float(v) for v in kernel)
-        plain = Expectation.fit(figures, kinds[:, :0], Kernel(1.0, 0.0))
-        if not signal:
-            return cls(plain)
-        known = Expectation.fit(figures, kinds, Kernel(length, signal))
-        return cls(plain, known) if both else cls(known)
-
-    @property
-    def asked(self) -> list[Expectation]:
-        return [self.plain] if self.kind is None else [self.plain, self.kind]
-
-    @property
-    def held_out(self) -> Figures:
-        return together([surprise(e.held_out) for e in self.asked])
-
-    def surprise(self, figures: Figures, kinds: Figures) -> Figures:
-        # An expectation that learned no kinds takes none.
-        return together([surprise(e.surplus(figures, kinds[:, : e.kinds.shape[1]])) for e in self.asked])
-
-
-@dataclass(frozen=True)
-class Surprises:
-    """Surprise ``(parts,)`` of each kind of evidence: one a zoom of the whole, and one a scale of patches.
-
-    Of patches the strangest scale counts. A defect has a size, and the scales that do not fit it would only
-    add what is usual for good parts.
-    """
-
-    whole: list[Figures]
-    local: list[Figures]
-
-    @property
-    def patches(self) -> Figures:
-        """Of patches, at the strangest scale."""
-        return np.asarray(np.max(self.local, axis=0))
-
-    @property
-    def sums(self) -> dict[str, Figures]:
-        """Of everything, of the whole and of patches."""
-        return {
-            "total": together([*self.whole, self.patches]),
-            "whole": together(self.whole),
-            "local": self.patches,
-        }
-
-    @property
-    def shares_of_zooms(self) -> Figures:
-        """How much of all that is said of a part each zoom's whole says, ``(zooms, parts)``."""
-        by_zoom = np.stack(self.whole)
-        shares: Figures = by_zoom / np.maximum(by_zoom.sum(0) + self.patches, 1e-300)
-        return shares
-
-
-@dataclass(frozen=True)
-class Usual:
-    """What every kind of evidence usually is.
-
-    Patches are judged by whichever of the two statistics of their density is the stranger. *Typicality*, the
-    latent norm, compares a patch with others of its own local volume: what is strange for a smooth place
-    need not be improbable at all. *Improbability*, the whole nll, counts that volume: it tells a place that
-    has become rougher than any good one, to which typicality is blind. The whole of a part has no places.
-
-    Attributes:
-        whole: One a zoom.
-        local: One a scale, by the name of the statistic; those that are left out do not count.
-        typical: ``(scales,)`` nll of a middling good part, from which improbability counts.
-    """
-
-    whole: list[_Usual]
-    local: Mapping[str, list[_Usual]]
-    typical: Figures
-
-    @property
-    def held_out(self) -> Surprises:
-        """Of the good parts themselves, each left out of what is usual."""
-        local = [[u.held_out for u in of] for of in self.local.values()]
-        return Surprises([u.held_out for u in self.whole], list(np.max(local, axis=0)))
-
-    def surprises(self, raw: RawEvidence) -> Surprises:
-        """Of parts that nobody has seen."""
-        figures = {"typicality": raw.local, "improbability": _improbability(raw.nll_local, self.typical)}
-        local = [
-            [u.surprise(figures[name][:, i], raw.kinds) for i, u in enumerate(of)]
-            for name, of in self.local.items()
-        ]
-        whole = [u.surprise(raw.whole[:, i], raw.kinds) for i, u in enumerate(self.whole)]
-        return Surprises(whole, list(np.max(local, axis=0)))
-
-
-def _typical(nll: Figures) -> Figures:
-    return np.asarray(np.median(nll, axis=0), dtype=np.float64)
-
-
-def _improbability(nll: Figures, typical: Figures) -> Figures:
-    """Bring nll, ``(parts, scales)`` nats a feature, to the scale of a log energy.
-
-    Twice the excess is the excess of an energy where the volume is as usual; like its logarithm it grows
-    slowly far out, and unlike it stays defined where a patch is more probable than any.
-    """
-    return np.arcsinh(2 * (nll - typical))
-
-
 class Judge:
     """Turn raw evidence into inspections by one calibration.
 
@@ -458,29 +325,23 @@ class Judge:
         extent = calibration.extent
         self._extent = [TailScale.fit(extent[:, i]) for i in range(scales)]
         self._bland = [TailScale.fit(-extent[:, i]) for i in range(scales)]
-        self.good = {name: self._scales[name].strangeness(figures) for name, figures in sums.items()}
+        self.good = good_strangeness(sums)
         self.good |= _extents(
             [held_out_strangeness(extent[:, i]) for i in range(scales)],
             [held_out_strangeness(-extent[:, i]) for i in range(scales)],
         )
-        review, defect = (
-            threshold(self.good["total"], alpha)
-            for alpha in (calibration.alpha_review, calibration.alpha_defect)
+        review, defect = own_thresholds(
+            self.good["total"],
+            calibration.alpha_review,
+            calibration.alpha_defect,
+            promised=calibration.promised,
         )
-        if not calibration.promised:
-            # Another good part may be stranger than every variation. A person looks at what is, and only what
-            # none comes near, by the measure of pictures that are no parts, is rejected.
-            defect = max(defect, OOD_STRANGENESS)
         self.thresholds = Thresholds(review, defect)
         self.revision = 0
         self._origin = OriginRule.from_row(calibration.origin)
         self.region_threshold = threshold(calibration.peaks, calibration.alpha_review)
-        digest = hashlib.sha256(repr(calibration.rates).encode())
-        for figures in calibration.arrays.values():
-            digest.update(np.ascontiguousarray(figures, dtype=np.float64).tobytes())
-        if calibration.ignored is not None:
-            digest.update(calibration.ignored.cells.tobytes())
-        self.calibration_id = digest.hexdigest()[:16]
+        ignored = None if calibration.ignored is None else calibration.ignored.cells
+        self.calibration_id = calibration_name(calibration.rates, calibration.arrays, ignored)
 
     def adopt(self, review: float, defect: float, revision: int) -> None:
         """Judge by thresholds that a person set, from now on.

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from differnet.calibration import Revision, Revisions
-from differnet.detection.detector import Detector
+
+if TYPE_CHECKING:
+    from differnet.detection.detector import Detector
 
 _ENDING = ".thresholds.jsonl"
 
@@ -38,7 +41,7 @@ def revisions_of(folder: Path) -> Revisions:
 def belongs(revision: Revision, detector: Detector) -> bool:
     """Tell whether a revision is for this model and this calibration."""
     facts = detector.facts()
-    return (revision.model_id, revision.calibration_id) == (facts["model_id"], facts["calibration_id"])
+    return _is_for(revision, facts["model_id"], facts["calibration_id"])
 
 
 def revision_of(detector: Detector, folder: Path) -> Revision | None:
@@ -69,11 +72,33 @@ def in_force(detector: Detector, folder: Path) -> InForce:
         RevisionError: The file of revisions is damaged.
     """
     kept = revisions_of(folder).history()
-    if not kept:
-        return InForce()
-    own = [revision for revision in kept if revision.model_id == detector.model_id]
+    # Its facts cost something, and mostly nobody ever set a threshold.
+    return InForce() if not kept else _last_of(kept, detector.model_id, detector.facts()["calibration_id"])
+
+
+def revision_in_force(folder: Path, model_id: str, calibration_id: str) -> InForce:
+    """Find the revision in force for a model that need not be loaded, as `in_force` does.
+
+    Args:
+        folder: Of the model.
+        model_id: As its bundle says.
+        calibration_id: As its bundle says.
+
+    Raises:
+        RevisionError: The file of revisions is damaged.
+    """
+    kept = revisions_of(folder).history()
+    return InForce() if not kept else _last_of(kept, model_id, calibration_id)
+
+
+def _last_of(kept: tuple[Revision, ...], model_id: str, calibration_id: str) -> InForce:
+    own = [revision for revision in kept if revision.model_id == model_id]
     last = own[-1] if own else kept[-1]
-    return InForce(last) if belongs(last, detector) else InForce(ignored=last)
+    return InForce(last) if _is_for(last, model_id, calibration_id) else InForce(ignored=last)
+
+
+def _is_for(revision: Revision, model_id: str, calibration_id: str) -> bool:
+    return (revision.model_id, revision.calibration_id) == (model_id, calibration_id)
 
 
 def adopt_current(detector: Detector, folder: Path) -> InForce:

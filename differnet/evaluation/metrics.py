@@ -133,6 +133,37 @@ def f1_oracle(strangeness: ArrayLike, defective: ArrayLike) -> float:
     return float(np.max(2.0 * caught / (caught + overkill + caught[-1])))
 
 
+def operating_points(
+    strangeness: ArrayLike, defective: ArrayLike
+) -> tuple[NDArray[np.float64], Counts, Counts]:
+    """Count what every threshold that tells parts apart would flag, from none to all.
+
+    Args:
+        strangeness: ``(n,)``, higher is stranger.
+        defective: ``(n,)`` bool, or 0 and 1.
+
+    Returns:
+        ``(k,)`` thresholds, descending, the first infinite; ``(k,)`` defects and ``(k,)`` good parts at or
+        above each.
+
+    Raises:
+        MetricError: A value is NaN, shapes differ, or one of the two classes is missing.
+
+    Example:
+        >>> levels, caught, overkill = operating_points([0.1, 0.4, 0.4], [False, False, True])
+        >>> levels.tolist(), caught.tolist(), overkill.tolist()
+        ([inf, 0.4, 0.1], [0, 1, 1], [0, 1, 2])
+    """
+    values, of_defect = _checked_parts(strangeness, defective)
+    levels, places = np.unique(values, return_inverse=True)
+    every = np.arange(levels.size)
+    caught, overkill = (
+        _from_strangest(np.bincount(places[some], minlength=levels.size), every, levels.size)
+        for some in (of_defect, ~of_defect)
+    )
+    return np.concatenate([[np.inf], levels[::-1]]), caught, overkill
+
+
 def by_kind(strangeness: ArrayLike, labels: Sequence[str | None], *, good: str = "good") -> dict[str, float]:
     """Return the image AUROC of each kind of defect against all good parts.
 
@@ -390,15 +421,8 @@ class _PixelCurve:
 
 def _curve(strangeness: ArrayLike, defective: ArrayLike) -> tuple[Counts, Counts]:
     """Count defects and good parts at or above each distinct value, from none to all."""
-    values, of_defect = _checked_parts(strangeness, defective)
-    levels, places = np.unique(values, return_inverse=True)
-    of_defects = np.bincount(places[of_defect], minlength=levels.size)
-    of_good = np.bincount(places[~of_defect], minlength=levels.size)
-    every = np.arange(levels.size)
-    return (
-        _from_strangest(of_defects, every, levels.size),
-        _from_strangest(of_good, every, levels.size),
-    )
+    _, caught, overkill = operating_points(strangeness, defective)
+    return caught, overkill
 
 
 def _from_strangest(amounts: NDArray[Any], places: NDArray[np.int64], levels: int) -> NDArray[Any]:

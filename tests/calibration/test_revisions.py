@@ -18,7 +18,7 @@ import pytest
 from differnet.calibration import RevisionError, Revisions, Suggestion, revisions
 
 PLAIN = Suggestion(1.5, 2.5, "overkill: 5 % and 1 %", ("1 % of good parts.",), ("No escapes.", "Drift."))
-NAMES = {"author": "Ada", "model_id": "flange-3", "calibration_id": "c-1"}
+NAMES: dict[str, Any] = {"author": "Ada", "model_id": "flange-3", "calibration_id": "c-1"}
 
 
 def three(folder: Path) -> Revisions:
@@ -53,6 +53,22 @@ def test_rollback_is_a_new_revision_of_the_old_thresholds(tmp_path: Path) -> Non
     for number in (0, 4, -1):
         with pytest.raises(RevisionError, match=f"number {number} of 3"):
             kept.rollback(number, author="Bob", reason="back")
+
+
+def test_of_two_who_decide_at_once_the_second_is_told_of_the_first(tmp_path: Path) -> None:
+    kept = Revisions(tmp_path / "thresholds.jsonl")
+    first = kept.append(PLAIN, reason="start", after=0, **NAMES)
+    for late in (0, 2):
+        with pytest.raises(RevisionError, match="revision 1 by Ada"):
+            kept.append(PLAIN, reason="at once", after=late, **NAMES)
+    with pytest.raises(RevisionError, match="revision 1 by Ada"):
+        kept.rollback(1, author="Bob", reason="back", after=0)
+    assert kept.history() == (first,)
+    second = kept.append(PLAIN, reason="knows", after=1, **NAMES)
+    third = kept.rollback(1, author="Bob", reason="back", after=2)
+    assert kept.history() == (first, second, third)
+    with pytest.raises(RevisionError, match="none"):
+        Revisions(tmp_path / "other.jsonl").append(PLAIN, reason="none yet", after=1, **NAMES)
 
 
 def test_no_file_is_no_history(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ What they promise of other parts is in ``tests/validity``.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ from differnet.calibration import (
     benjamini_hochberg,
     by_cost,
     by_escape,
+    by_f1,
     by_fdr,
     by_label,
     by_overkill,
     by_review_budget,
+    expected_costs,
     p_values,
     threshold,
     without_defects,
@@ -49,6 +52,8 @@ def everything() -> dict[str, Suggestion]:
         "escape": by_escape(good, bad, 0.1, 0.95),
         "cost": by_cost(good, bad, 1, 20, 0.05, 0.2),
         "fdr": by_fdr(good, np.append(good, bad), 0.1, 0.2),
+        "f1": by_f1(good, bad),
+        "f1, split": by_f1(good, bad, split=True),
         "none": without_defects(good),
         "batch": without_defects(good, np.append(good, bad)),
     }
@@ -69,7 +74,7 @@ def test_every_suggestion_is_two_finite_thresholds_and_sentences(name: str) -> N
     # Drift is never covered, and says so.
     assert any("another lot" in sentence for sentence in found.cannot)
     # Where no defect was seen, nothing is said of escapes, and that is said.
-    unseen = name not in ("escape", "cost")
+    unseen = name not in ("escape", "cost", "f1", "f1, split")
     assert unseen == any("nothing is promised of escapes" in sentence for sentence in found.cannot)
 
 
@@ -365,3 +370,73 @@ def test_one_class_is_refused_where_labels_are_needed() -> None:
 def test_escape_rates_outside_0_to_1_are_refused(most: float, confidence: float) -> None:
     with pytest.raises(CalibrationError):
         by_escape([0.0, 1.0], np.arange(100.0), most, confidence)
+
+
+def f1_beyond(good: Figures, bad: Figures, limit: float) -> float:
+    right = int((bad >= limit).sum())
+    return 2 * right / (right + int((good >= limit).sum()) + len(bad))
+
+
+@given(good=figures, bad=figures)
+@settings(max_examples=80, deadline=None)
+def test_no_threshold_has_a_larger_f1(good: list[float], bad: list[float]) -> None:
+    usual, faulty = np.array(good), np.array(bad)
+    found = by_f1(usual, faulty)
+    assert found.review == found.defect
+    both = np.unique(np.concatenate([usual, faulty]))
+    others = [f1_beyond(usual, faulty, limit) for limit in (*both, np.nextafter(both[-1], np.inf))]
+    assert f1_beyond(usual, faulty, found.defect) == pytest.approx(max(others))
+
+
+def test_an_f1_that_chose_itself_is_said_to_be_optimistic() -> None:
+    rng = np.random.default_rng(3)
+    good, bad = rng.normal(size=60), rng.normal(2, 1, 40)
+    found, split = by_f1(good, bad), by_f1(good, bad, split=True, seed=1)
+    assert "that chose the threshold: optimistic" in told(found)
+    assert "however the threshold was chosen" in told(found)
+    assert "40 defects beside 60 good parts here" in told(found)
+    # Massart's slack is what makes it hold of a threshold that was chosen by looking.
+    overkill = (good >= found.defect).mean() + math.sqrt(math.log(20) / 120)
+    assert f"At most {100 * overkill:.3g} % of good parts are rejected" in told(found)
+    assert "optimistic" not in told(split)
+    assert "on the 30 good parts and 20 defects that did not choose the threshold" in told(split)
+    assert by_f1(good, bad, split=True, seed=1) == split
+    for few in ([1.0], []):
+        with pytest.raises(CalibrationError):
+            by_f1(good, few, split=True)
+
+
+def test_the_f1_of_the_other_half_is_not_optimistic() -> None:
+    """Over 300 lines: what a split measures is on average what new parts show; what chose itself is more."""
+    rng = np.random.default_rng(5)
+    fresh = rng.normal(size=20_000), rng.normal(1, 1, 20_000)
+    optimistic: list[float] = []
+    honest: list[float] = []
+    broken = 0
+    for line in range(300):
+        good, bad = rng.normal(size=20), rng.normal(1, 1, 20)
+        for split, differences in ((False, optimistic), (True, honest)):
+            found = by_f1(good, bad, split=split, seed=line)
+            said = float(told(found).split("F1 is ")[1].split(" ")[0])
+            differences.append(said - f1_beyond(*fresh, found.defect))
+            if not split:
+                bounds = [float(b) / 100 for b in re.findall(r"t most ([\d.]+) %", found.promises[0])]
+                true = (fresh[0] >= found.defect).mean(), (fresh[1] < found.defect).mean()
+                broken += true[0] > bounds[0] or true[1] > bounds[1]
+    error = np.std(honest) / np.sqrt(300)
+    assert np.mean(optimistic) > 0.03
+    # Each of the two bounds is promised 95 times in 100, whatever was chosen.
+    assert broken / 300 <= 0.1 + 4 * math.sqrt(0.1 * 0.9 / 300)
+    assert abs(np.mean(honest)) < 4 * error
+
+
+@given(good=figures, bad=figures, look=st.none() | st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_the_least_of_the_expected_costs_is_the_rules(
+    good: list[float], bad: list[float], look: float | None
+) -> None:
+    priced, found = expected_costs(good, bad, 1, 9, 0.2, look), by_cost(good, bad, 1, 9, 0.2, look)
+    assert found.defect == priced.levels[priced.least]
+    assert found.review == priced.levels[priced.review[priced.least]]
+    assert priced.cost[priced.least] == priced.cost.min()
+    assert (priced.review <= np.arange(len(priced.levels))).all()

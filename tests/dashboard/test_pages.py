@@ -11,14 +11,10 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from differnet.evaluation.intervals import percent
 from differnet.records import Inspection, Record, Verdict
-from differnet.reporting.counts import columns_of, verdict_counts
-from differnet.reporting.run import CalibrationFacts, RunFacts
+from differnet.reporting.run import RunFacts
 from differnet.reporting.run_folder import RunFolder
 from differnet.reporting.serving import dashboard_app
-from differnet.reporting.tables import unbroken
-from differnet.store import ReviewEntry, Store
 from differnet.strict_json import to_json
 
 MakeRun = Callable[..., RunFolder]
@@ -60,17 +56,6 @@ def test_every_page_shows_every_kind_of_run(
     assert app.title
 
 
-def test_where_nothing_is_promised_the_page_says_so(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
-    one = CalibrationFacts(1, 0.05, 0.02, 0.5, (0.0, 1.0), (0.0, 1.0), "variations", promised=False)
-    make_run(["good"] * 6, calibration=one)
-    app = open_dashboard("tune")
-    assert not app.exception
-    said = " ".join(item.value for item in [*app.markdown, *app.caption]).replace("\u00a0", " ")
-    assert "no error rate can be promised from 1 part; thresholds are provisional" in said
-    assert "at most" not in said
-    assert "good part in" not in said
-
-
 @pytest.fixture
 def large_run(make_record: MakeRecord, tmp_path: Path) -> RunFolder:
     """Write 5,000 rows at once: appending them one by one would measure the disk."""
@@ -96,55 +81,6 @@ def test_five_thousand_rows(open_dashboard: OpenDashboard, large_run: RunFolder,
         assert "5,000 of 5,000" in " ".join(caption.value for caption in app.caption)
         app.number_input(key="page").set_value(200).run()
         assert not app.exception
-
-
-def test_the_slider_moves_boxes_counts_and_intervals(
-    open_dashboard: OpenDashboard, make_run: MakeRun
-) -> None:
-    run = make_run(RUNS["all kinds"])
-    app = open_dashboard("tune")
-    for band in ((0.2, 0.6), (0.0, 0.0), (1.0, 5.0)):
-        app.slider(key="band").set_value(band).run()
-        assert not app.exception
-        assert (app.number_input(key="t_review").value, app.number_input(key="t_defect").value) == band
-        counts = verdict_counts(columns_of(run.records), *band)
-        assert metric(app, "Overkill") == unbroken(percent(counts.overkill.share or 0.0))
-        assert metric(app, "Escape") == unbroken(percent(counts.escape.share or 0.0))
-        said = " ".join(caption.value for caption in app.caption)
-        assert unbroken(f"interval {percent(counts.escape.low)} to {percent(counts.escape.high)}") in said
-        assert app.table[0].value.loc["all", "PASS"] == counts.of_verdict(Verdict.PASS)
-
-
-def test_the_boxes_move_the_slider_and_keep_the_order(
-    open_dashboard: OpenDashboard, make_run: MakeRun
-) -> None:
-    make_run(RUNS["all kinds"])
-    app = open_dashboard("tune")
-    app.number_input(key="t_review").set_value(2.5).run()
-    assert app.slider(key="band").value == (2.5, 2.5)
-    app.number_input(key="t_defect").set_value(0.5).run()
-    assert app.slider(key="band").value == (0.5, 0.5)
-    next(button for button in app.button if button.label == "Reset").click().run()
-    assert app.slider(key="band").value == (1.301, 2.0)
-
-
-def test_thresholds_stay_when_the_page_is_left(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
-    make_run(RUNS["all kinds"])
-    app = open_dashboard("tune")
-    app.slider(key="band").set_value((0.4, 0.9)).run()
-    app.switch_page("gallery.py").run()
-    app.switch_page("tune.py").run()
-    assert app.slider(key="band").value == (0.4, 0.9)
-
-
-def test_another_run_brings_its_own_thresholds(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
-    make_run(["good"], "first", t_review=0.5, t_defect=0.75, started_at=LATER)
-    make_run(["good"], "second")
-    app = open_dashboard("tune")
-    assert app.slider(key="band").value == (0.5, 0.75)
-    app.selectbox(key="run").set_value("second").run()
-    assert not app.exception
-    assert app.slider(key="band").value == (1.301, 2.0)
 
 
 def test_the_address_chooses_run_and_picture(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:
@@ -254,22 +190,6 @@ def test_a_record_that_cannot_be_opened_says_why(
     assert not app.exception
     assert app.title[0].value == "The record cannot be opened"
     assert "not a database" in app.error[0].value
-
-
-def test_one_review_is_seen_at_once_where_people_count(
-    open_dashboard: OpenDashboard, make_run: MakeRun, record_place: Path
-) -> None:
-    run = make_run(["good"] * 50)
-    app = open_dashboard("tune")
-    assert list(app.table[0].value.index) == ["good", "all"]
-    store = Store.open(record_place)
-    store.review("run", run.records[17].item_id, ReviewEntry("defect", "ada", "dent"))
-    store.close()
-    app.run()
-    assert list(app.table[0].value.index) == ["good", "all"]
-    app.selectbox(key="truth").set_value("people over labels").run()
-    assert not app.exception
-    assert app.table[0].value.loc["defect", "all"] == 1
 
 
 def test_read_only_is_said(open_dashboard: OpenDashboard, make_run: MakeRun) -> None:

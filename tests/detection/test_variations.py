@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from detection.conftest import SIZE, SMALL
 from differnet.detection import BundleError, DensitySettings, Detector, Family
-from differnet.detection.bundle import _sealed
 from differnet.detection.detector import Seen, as_picture
 from differnet.detection.ensemble import Features, deal
+from differnet.detection.manifest import sealed
 from differnet.detection.variations import Strength, fold_names, strength_for, variations_for, vary
 from differnet.images.reading import write_png
 from differnet.images.synthetic import render_wrong_input
@@ -86,7 +86,7 @@ def reseal(model: Path, change: Callable[[dict[str, Any]], object]) -> None:
     fields = json.loads(path.read_bytes())
     fields.pop("seal")
     change(fields)
-    path.write_bytes(_sealed(fields))
+    path.write_bytes(sealed(fields))
 
 
 @pytest.mark.parametrize(

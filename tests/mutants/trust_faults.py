@@ -14,7 +14,7 @@ import torch
 from trust import bundle_checks, path_checks, picture_checks
 from trust.finding import Finding
 
-from differnet.detection import bundle, detector
+from differnet.detection import bundle, detector, manifest
 from differnet.features import sha256_of
 from differnet.images import headers, reading
 from differnet.images.layouts import listings
@@ -58,9 +58,9 @@ class _EqualToAll(bytes):
     __hash__ = bytes.__hash__
 
 
-TRUE_DECLARED = bundle._declared
-TRUE_SEALED = bundle._sealed
-TRUE_MANIFEST = bundle._read_manifest
+TRUE_DECLARED = manifest.declared_tensors
+TRUE_SEALED = manifest.sealed
+TRUE_MANIFEST = manifest.read_manifest
 TRUE_READ = reading.read_image
 TRUE_AS_PICTURE = detector.as_picture
 
@@ -117,7 +117,9 @@ def without_limit(stream: Any, size: int, _: Any) -> Any:
 
 
 TRUST_FAULTS: tuple[Fault, ...] = (
-    Fault("older formats are unpickled", put(bundle, "_declared", older_formats_too), "S1", "ran code"),
+    Fault(
+        "older formats are unpickled", put(bundle, "declared_tensors", older_formats_too), "S1", "ran code"
+    ),
     Fault("links are followed", put(Path, "is_symlink", lambda _: False), "S1", "a link in place of weights"),
     Fault(
         "no self-test",
@@ -125,10 +127,10 @@ TRUST_FAULTS: tuple[Fault, ...] = (
         "S1",
         "densities that do not judge as they",
     ),
-    Fault("hashes are not compared", put(bundle, "_read_manifest", whatever_it_hashes_to), "S2", "backbone"),
+    Fault("hashes are not compared", put(bundle, "read_manifest", whatever_it_hashes_to), "S2", "backbone"),
     Fault(
         "seals are not compared",
-        put(bundle, "_sealed", never_another),
+        put(manifest, "sealed", never_another),
         "S2",
         "manifest",
     ),
