@@ -23,6 +23,8 @@ from differnet.store import RunEntry, Store
 
 # Runs in the list, the latest; others open by their address.
 LISTED_RUNS = 200
+# Kept in memory; one of 100,000 pictures takes some 60 MB.
+OPENED_RUNS = 4
 LABELS, PEOPLE = "labels", "people over labels"
 
 
@@ -96,8 +98,11 @@ def choose_run() -> None:
     """Let a person choose a run in the sidebar, and put the choice into the address."""
     runs = {entry.run_id: entry for entry in record().runs(limit=LISTED_RUNS)}
     requested = st.query_params.get("run")
-    if requested is not None and "run" not in st.session_state:
+    # Of a link or an address; what the page wrote there itself is no wish.
+    if requested is not None and requested != st.session_state.get("run_told"):
         st.session_state["run"] = requested
+    if (wanted := st.session_state.pop("truth_wanted", None)) is not None:
+        st.session_state["truth"] = wanted
     if (chosen := st.session_state.get("run")) is not None and chosen not in runs:
         if (entry := _find(chosen)) is None:
             st.session_state.pop("run", None)
@@ -120,7 +125,13 @@ def choose_run() -> None:
             persist_state="session",
             help="Labels come with the pictures. Over them, what a person said last of a part can count.",
         )
-    st.query_params["run"] = str(name)
+    st.query_params["run"] = st.session_state["run_told"] = str(name)
+
+
+def want_truth(*, judged: bool) -> None:
+    """Let a link choose what counts as the truth: the page runs anew with it."""
+    st.session_state["truth_wanted"] = PEOPLE if judged else LABELS
+    st.rerun()
 
 
 def choose_person() -> None:
@@ -140,8 +151,12 @@ def person() -> str:
     return str(st.session_state.get("person") or "").strip()
 
 
-def current_run() -> OpenedRun:
-    """Open the chosen run, or show why it cannot be opened and end the page."""
+def current_run(*, again: bool = False) -> OpenedRun:
+    """Open the chosen run, or show why it cannot be opened and end the page.
+
+    Args:
+        again: For a part of a page that runs anew alone; the page has told already what is to be told.
+    """
     run_id = st.session_state.get("run")
     if run_id is None:
         _explain_no_runs()
@@ -155,7 +170,7 @@ def current_run() -> OpenedRun:
         st.title("Nothing inspected yet")
         st.write("This run has no pictures so far. Reload the page when the inspection has begun.")
         st.stop()
-    if run.facts.finished_at is None:
+    if run.facts.finished_at is None and not again:
         st.info("This run is not finished. The figures are those of the pictures inspected so far.")
     return OpenedRun(run, judged=st.session_state.get("truth") == PEOPLE)
 
@@ -167,8 +182,9 @@ def describe(entry: RunEntry) -> str:
 
 def overlay_of(opened: OpenedRun, item: Record, opacity: float) -> bytes | None:
     """Draw a picture with its heat map, once for each state of the run, picture and opacity."""
-    run_id, changed, _ = opened.key
-    return _overlay(opened.run, item, place(), run_id, changed, item.item_id, opacity)
+    table = opened.run.table
+    # What people say changes no picture.
+    return _overlay(opened.run, item, place(), table.run_id, table.inspected, item.item_id, opacity)
 
 
 def heat_of(opened: OpenedRun, item: Record) -> bytes | None:
@@ -206,15 +222,26 @@ def _record(place: str, read_only: bool) -> Store:
     return Store.open(place, read_only=read_only)
 
 
-@st.cache_resource(max_entries=4, show_spinner="Opening the run")
+@st.cache_resource(max_entries=OPENED_RUNS, show_spinner="Opening the run")
 def _open(place: str, run_id: str, changed: int) -> TabledRun:
     # Place and changes make the key; the run is as it stands now, which is at least as new.
-    return TabledRun(record(), run_id)
+    last = _last_opened(place)
+    run = TabledRun(record(), run_id, last.pop(run_id, None))
+    last[run_id] = run
+    while len(last) > OPENED_RUNS:
+        last.pop(next(iter(last)), None)
+    return run
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _last_opened(place: str) -> dict[str, TabledRun]:
+    """Keep runs as they were opened last: where people said something since, only that is read."""
+    return {}
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
 def _overlay(
-    _run: TabledRun, _item: Record, place: str, run_id: str, changed: int, item_id: str, opacity: float
+    _run: TabledRun, _item: Record, place: str, run_id: str, inspected: int, item_id: str, opacity: float
 ) -> bytes | None:
     # Streamlit leaves the first two arguments out of the key: the names of run and item stand for them.
     preview = _run.preview(_item)

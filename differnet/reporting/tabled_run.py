@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from differnet.records import Record, Verdict
-from differnet.reporting.artefacts import Artefacts, heat_scale_of
+from differnet.reporting.artefacts import PREVIEW_SIDE, Artefacts, encode_jpeg, heat_scale_of
+from differnet.reporting.figures import heat_overlay
 from differnet.reporting.stored_run import facts_of
 from differnet.store import RunTable, Store
 
@@ -24,6 +26,8 @@ class TabledRun:
     Args:
         store: The record.
         run_id: Name of the run.
+        before: The run as it was read before. Where people have said something since, and nothing else was
+            written, the rest is taken over from it.
 
     Attributes:
         entry: As the record keeps the run.
@@ -35,10 +39,13 @@ class TabledRun:
         RecordFormatError: Another program put something there that are no facts of a run.
     """
 
-    def __init__(self, store: Store, run_id: str) -> None:
+    def __init__(self, store: Store, run_id: str, before: TabledRun | None = None) -> None:
+        self.table: RunTable = store.table(run_id, None if before is None else before.table)
+        if before is not None and _same_items(before.table, self.table):
+            self.__dict__ = before.__dict__ | {"table": self.table}
+            return
         self._store = store
         self.entry = store.run(run_id)
-        self.table: RunTable = store.table(run_id)
         tally = np.bincount(self.table.verdict, minlength=len(Verdict))
         self.facts = facts_of(store, self.entry, dict(zip(Verdict, map(int, tally), strict=True)))
         folder = Path(self.entry.folder) if self.entry.folder else None
@@ -88,6 +95,41 @@ class TabledRun:
     def closeup(self, record: Record) -> NDArray[np.uint8] | None:
         """Read the strongest region at full sharpness, RGB, or ``None`` when there is none."""
         return None if self._artefacts is None else self._artefacts.closeup(record)
+
+
+def drawn_picture(
+    run: TabledRun, record: Record, side: int = PREVIEW_SIDE, opacity: float = 0.0, *, regions: bool = False
+) -> bytes | None:
+    """Draw a picture of a run as a JPEG file.
+
+    Args:
+        run: That the picture is of.
+        record: Its row.
+        side: Longest side in pixels, at most; a preview is not enlarged but where it is very small.
+        opacity: Of the hottest colour over it, 0 to 1; at 0 the heat map is left away.
+        regions: Outline what stands out.
+
+    Returns:
+        The file's bytes, or ``None`` where there is no preview.
+    """
+    preview = run.preview(record)
+    if preview is None:
+        return None
+    height, width = preview.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        preview = np.asarray(cv2.resize(preview, size, interpolation=cv2.INTER_AREA), np.uint8)
+    heat_map = run.heat_map(record) if opacity > 0 or regions else None
+    return encode_jpeg(
+        heat_overlay(preview, heat_map, run.heat_scale, record if regions else None, opacity)
+        if heat_map is not None
+        else preview
+    )
+
+
+def _same_items(known: RunTable, table: RunTable) -> bool:
+    return (known.run_id, known.inspected) == (table.run_id, table.inspected)
 
 
 def _spread(places: NDArray[np.int64], number: int) -> NDArray[np.int64]:

@@ -14,7 +14,15 @@ from differnet.reviewing.comparing import (
     keep,
     kept_comparison,
 )
-from differnet.reviewing.export import Exported, export, is_kind, set_aside, unsure
+from differnet.reviewing.export import (
+    Exported,
+    export,
+    export_beside,
+    is_kind,
+    manifest_folder,
+    set_aside,
+    unsure,
+)
 from differnet.reviewing.judgements import (
     Agreement,
     LastWord,
@@ -25,6 +33,7 @@ from differnet.reviewing.judgements import (
     find_item,
     last_words,
     locate,
+    verdict_agreement,
 )
 from differnet.reviewing.promotion import (
     PromotionError,
@@ -58,6 +67,7 @@ __all__ = [
     "compare",
     "comparison_of",
     "export",
+    "export_beside",
     "find_item",
     "is_kind",
     "keep",
@@ -65,6 +75,7 @@ __all__ = [
     "kept_comparison",
     "last_words",
     "locate",
+    "manifest_folder",
     "no_previous",
     "objections",
     "plan",
@@ -75,4 +86,5 @@ __all__ = [
     "same_settings",
     "set_aside",
     "unsure",
+    "verdict_agreement",
 ]

@@ -91,6 +91,58 @@ def export(located: Sequence[Located], listing: Path, *, hold_out: bool = False)
     return Exported(good, len(rows) - good, tested_good, tuple(sorted(renamed)))
 
 
+def export_beside(located: Sequence[Located], name: str, *, hold_out: bool = False) -> tuple[Path, Exported]:
+    """Write a manifest into the folder that all pictures lie in.
+
+    Args:
+        located: As in `export`.
+        name: Of the file: a plain name, no path.
+        hold_out: As in `export`.
+
+    Returns:
+        The file, and what was written.
+
+    Raises:
+        ReviewError: As in `export`, the name is none, the pictures have no folder in common, or the disk
+            refused.
+    """
+    plain = name.strip()
+    if (
+        plain != Path(plain).name
+        or not plain.isprintable()
+        or set(plain) & set("/\\:")
+        or plain[:1] in ("", ".")
+    ):
+        raise ReviewError(
+            expected="a plain file name such as reviewed.csv",
+            found=ascii(name[:80]),
+            remedy="It is written beside the pictures: leave folders out.",
+        )
+    folder = manifest_folder(located)
+    if folder is None:
+        raise ReviewError(
+            expected="pictures below one folder",
+            found=f"{len(located):,} that have none in common" if located else "none that is still there",
+            remedy="Export one run at a time, each beside its pictures.",
+        )
+    listing = folder / plain
+    try:
+        return listing, export(located, listing, hold_out=hold_out)
+    except OSError as error:
+        raise ReviewError(
+            expected=f"to write {listing}",
+            found=f"{type(error).__name__}: {error.strerror}",
+            remedy="Check free space and permissions of the folder.",
+        ) from error
+
+
+def manifest_folder(located: Sequence[Located]) -> Path | None:
+    """Return the folder that all pictures lie in or below, where there is one that is no root."""
+    if not located:
+        return None
+    return _common_folder([one.path.parent.resolve() / one.path.name for one in located])
+
+
 def set_aside(hashes: Iterable[str]) -> frozenset[str]:
     """Choose which good parts are not learned from: the 4th, 8th, 12th ... by the order of their sha256.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from differnet.evaluation.intervals import Rate, rate
-from differnet.images.layouts import GOOD
 from differnet.records import DiffernetError, Record, Verdict
-from differnet.reporting.counts import VERDICTS, Truth, recorded_counts
+from differnet.reporting.counts import VERDICTS, Truth, tabulate
 from differnet.store import Asked, ReviewEntry, Store
 
 # Items that a message names.
@@ -161,8 +162,24 @@ def agreement(words: Sequence[LastWord]) -> Agreement:
         words: The last word on each picture. Reviewed pictures are hardly ever a random sample of what a line
             makes, so that the rates hold for them alone.
     """
-    labels = {"good": GOOD, "defect": "defect", "unsure": None}
-    counts = recorded_counts([replace(w.record, label=labels[w.entry.judgement]) for w in words])
+    return verdict_agreement((word.record.verdict, word.entry.judgement) for word in words)
+
+
+def verdict_agreement(words: Iterable[tuple[Verdict, str]]) -> Agreement:
+    """Compare verdicts with what people said, as `agreement`.
+
+    Args:
+        words: Verdict and last word on each picture.
+
+    Example:
+        >>> told = verdict_agreement([(Verdict.DEFECT, "good"), (Verdict.DEFECT, "defect")])
+        >>> told.rows["rejected"], told.overkill.events, told.escape.of
+        ((1, 1, 0), 1, 1)
+    """
+    truths = {"good": Truth.GOOD, "defect": Truth.DEFECT, "unsure": Truth.UNLABELLED}
+    pairs = [(int(truths[judgement]), VERDICTS.index(verdict)) for verdict, judgement in words]
+    cells = np.array(pairs, dtype=np.int8).reshape(-1, 2)
+    counts = tabulate(cells[:, 0], cells[:, 1])
 
     def told(*verdicts: Verdict) -> tuple[int, int, int]:
         columns = [VERDICTS.index(verdict) for verdict in verdicts]

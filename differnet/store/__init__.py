@@ -9,6 +9,7 @@ from differnet.store.entries import (
     ReviewEntry,
     RevisionEntry,
     RunEntry,
+    Said,
 )
 from differnet.store.run_table import RunTable
 from differnet.store.store import Store
@@ -24,6 +25,7 @@ __all__ = [
     "RevisionEntry",
     "RunEntry",
     "RunTable",
+    "Said",
     "Store",
     "StoreBusyError",
     "StoreError",

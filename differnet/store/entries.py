@@ -102,6 +102,8 @@ class RunEntry:
 class ReviewEntry:
     """What a person said of an item. Nothing is ever changed: who changes their mind says so once more.
 
+    Who said it by mistake takes it back, `Store.withdraw`; it is kept, and does not count any more.
+
     Attributes:
         judgement: ``good``, ``defect`` or ``unsure``.
         kind: Of defect, else empty.
@@ -115,6 +117,29 @@ class ReviewEntry:
     kind: str = ""
     note: str = ""
     made_at: str = ""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A word of a person, with what it was said of.
+
+    Attributes:
+        run_id, item_id, part_id, sha256, label, product: Of the item.
+        verdict, strangeness: What the program said of it.
+        entry: What the person said.
+        withdrawn_at: When the person took it back, UTC, ISO 8601; empty while it stands.
+    """
+
+    run_id: str
+    item_id: str
+    part_id: str
+    sha256: str
+    label: str | None
+    product: str
+    verdict: Verdict
+    strangeness: float | None
+    entry: ReviewEntry
+    withdrawn_at: str = ""
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,10 @@ def _merge_items(source: Connection, target: Connection, rows: list[RowMapping],
         for review in source.execute(said).mappings():
             once = _insert_once(target, schema.reviews, {**_without_id(review), "item": place})
             new = replace(new, reviews=new.reviews + once)
+        gone = select(schema.withdrawals).where(schema.withdrawals.c.item == row["id"])
+        taken_back = [{**_without_id(word), "item": place} for word in source.execute(gone).mappings()]
+        if taken_back:
+            insert_new(target, schema.withdrawals, taken_back)
     repeated = tell_repeats(target, rows[0]["run_id"], {row["sha256"] for row in rows if row["sha256"]})
     touch_runs(target, [rows[0]["run_id"]])
     return replace(new, changed=new.changed + repeated)

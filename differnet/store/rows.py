@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, Table, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import RowMapping
 
@@ -76,11 +76,29 @@ def replace_item(connection: Connection, row: int, record: Record) -> None:
     _insert_regions(connection, row, record.regions)
 
 
-def touch_runs(connection: Connection, run_ids: Iterable[str]) -> None:
-    """Say that something of runs was written; last in a transaction, for it holds up others of the run."""
+def touch_runs(connection: Connection, run_ids: Iterable[str], *, words_alone: bool = False) -> None:
+    """Say that something of runs was written; last in a transaction, for it holds up others of the run.
+
+    Args:
+        connection: Of the transaction.
+        run_ids: Whose.
+        words_alone: What people say, and nothing else.
+    """
+    columns = schema.runs.c
     for run_id in sorted(set(run_ids)):
-        row = schema.runs.update().where(schema.runs.c.run_id == run_id)
-        connection.execute(row.values(changed=schema.runs.c.changed + 1))
+        row = schema.runs.update().where(columns.run_id == run_id)
+        connection.execute(row.values(changed=columns.changed + 1, said=columns.said + int(words_alone)))
+
+
+def stands(reviews: FromClause) -> ColumnElement[bool]:
+    """Ask of a word, a row of the reviews or of an alias of them, that its author has not taken it back."""
+    columns = schema.withdrawals.c
+    taken_back = exists().where(
+        columns.item == reviews.c.item,
+        columns.author == reviews.c.author,
+        columns.said_at == reviews.c.made_at,
+    )
+    return ~taken_back
 
 
 def next_number(connection: Connection, run_id: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, select
 
 from differnet.records import Verdict
 from differnet.store import schema
+from differnet.store.rows import stands
 
 VERDICTS = tuple(Verdict)
 _PIECE = 500
@@ -39,6 +41,7 @@ class RunTable:
     Attributes:
         run_id: Name of the run.
         changed: The run's count of changes when this was read.
+        inspected: Of these, the changes of anything but what people said.
         item_id, part_id, label, product, captured_at, processed_at: Objects: text, or ``None``.
         verdict: int8, place in `differnet.records.Verdict`.
         strangeness, p_value, p_value_global, p_value_local, p_value_ood, nll_global, nll_local,
@@ -50,6 +53,7 @@ class RunTable:
 
     run_id: str
     changed: int
+    inspected: int
     item_id: NDArray[np.object_]
     part_id: NDArray[np.object_]
     label: NDArray[np.object_]
@@ -84,6 +88,8 @@ class _ReadLater(RunTable):
     A hundred thousand items take a third of a second so, and nearly a whole one otherwise.
     """
 
+    rows: NDArray[np.int64]
+
     def __init__(self, read: Callable[[Sequence[str]], list[NDArray[Any]]], known: dict[str, Any]) -> None:
         self.__dict__.update(known, _read=read)
 
@@ -94,34 +100,48 @@ class _ReadLater(RunTable):
         self.__dict__.update(zip(group, self._read(group), strict=True))
         return self.__dict__[name]
 
+    def with_words(self, changed: int, judgement: NDArray[np.int8], kind: NDArray[np.object_]) -> RunTable:
+        """Return the same items with what people say of them by now."""
+        fresh = copy(self)
+        fresh.__dict__.update(changed=changed, judgement=judgement, kind=kind)
+        return fresh
 
-def read_table(connection: Connection, run_id: str, changed: int, read: Connecting) -> RunTable:
+
+def read_table(
+    connection: Connection, run_id: str, counts: tuple[int, int], read: Connecting, known: RunTable | None
+) -> RunTable:
     """Read a run's items.
 
     Args:
         connection: Of a store.
         run_id: Name of the run.
-        changed: The run's count of changes, read in the same transaction.
+        counts: The run's changes, and those of anything but what people said; read in the same transaction.
         read: Makes another connection, for columns that are asked for later. They are of the same items, as
             these stand then.
+        known: The run as it was read before. Where nothing but words was written since, words alone are
+            read.
     """
+    if isinstance(known, _ReadLater) and (known.run_id, known.inspected) == (run_id, counts[1]):
+        return known.with_words(counts[0], *_last_words(connection, run_id, known.rows))
     rows, *columns = _columns(connection, run_id, ("id", *_AT_ONCE))
     rows = rows.astype(np.int64)
-    known = dict(zip(_AT_ONCE, columns, strict=True))
+    found: dict[str, Any] = dict(zip(_AT_ONCE, columns, strict=True))
     places = {verdict.value: i for i, verdict in enumerate(VERDICTS)}
-    known["verdict"] = np.array([places[value] for value in known["verdict"]], dtype=np.int8)
-    known["judgement"], known["kind"] = _last_words(connection, run_id, rows)
+    found["verdict"] = np.array([places[value] for value in found["verdict"]], dtype=np.int8)
+    found["judgement"], found["kind"] = _last_words(connection, run_id, rows)
 
     def later(names: Sequence[str]) -> list[NDArray[Any]]:
         with read() as opened:
-            found, *further = _columns(opened, run_id, ("id", *names))
-        if np.array_equal(found, rows):
+            there, *further = _columns(opened, run_id, ("id", *names))
+        if np.array_equal(there, rows):
             return further
         # Items were added since, behind these or, by another machine's record, between them.
-        place = {row: i for i, row in enumerate(found)}
+        place = {row: i for i, row in enumerate(there)}
         return [column[[place[row] for row in rows]] for column in further]
 
-    return _ReadLater(later, known | {"run_id": run_id, "changed": changed})
+    changed, inspected = counts
+    found |= {"run_id": run_id, "changed": changed, "inspected": inspected, "rows": rows}
+    return _ReadLater(later, found)
 
 
 def _columns(connection: Connection, run_id: str, names: Sequence[str]) -> list[NDArray[Any]]:
@@ -146,14 +166,15 @@ def _last_words(
     wanted = (
         select(columns.item, columns.judgement, columns.kind)
         .join(schema.items, items.id == columns.item)
-        .where(items.run_id == run_id)
+        .where(items.run_id == run_id, stands(schema.reviews))
         # By when it was said: what was said earlier may have come here later, from another machine's record.
         .order_by(columns.made_at, columns.id)
     )
     judgement, kind = np.full(len(rows), -1, dtype=np.int8), np.full(len(rows), "", dtype=object)
     said = connection.execute(wanted).all()
     if said:
-        places = {int(row): i for i, row in enumerate(rows)}
-        for item, judged, named in said:
-            judgement[places[item]], kind[places[item]] = JUDGEMENTS.index(judged), named
+        sorter = np.argsort(rows)
+        places = sorter[np.searchsorted(rows, [word.item for word in said], sorter=sorter)]
+        for place, word in zip(places.tolist(), said, strict=True):
+            judgement[place], kind[place] = JUDGEMENTS.index(word.judgement), word.kind
     return judgement, kind

@@ -133,6 +133,8 @@ runs = Table(
     Column("finished_at", Text),
     # Counted up with whatever is written of the run, so that who read it can ask whether it is still so.
     Column("changed", _NUMBER, nullable=False, server_default="0"),
+    # Counted up beside it where nothing but words of people was written.
+    Column("said", _NUMBER, nullable=False, server_default="0"),
     ForeignKeyConstraint(
         ["model_id", "calibration_id"], ["calibrations.model_id", "calibrations.calibration_id"]
     ),
@@ -244,6 +246,18 @@ reviews = Table(
     Column("made_at", Text, nullable=False, index=True),
     CheckConstraint("judgement IN ('good', 'defect', 'unsure')", name="judgement"),
     CheckConstraint("judgement = 'defect' OR kind = ''", name="kind"),
+)
+
+# Words that were taken back: what an author said of an item at one time. Nothing said is ever removed.
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("item", _NUMBER, ForeignKey("items.id"), nullable=False),
+    Column("author", Text, nullable=False),
+    Column("said_at", Text, nullable=False),
+    Column("made_at", Text, nullable=False),
+    UniqueConstraint("item", "author", "said_at"),
 )
 
 audit = Table(

@@ -37,6 +37,7 @@ from differnet.store.entries import (
     ReviewEntry,
     RevisionEntry,
     RunEntry,
+    Said,
 )
 from differnet.store.rows import (
     begin_run,
@@ -52,6 +53,7 @@ from differnet.store.rows import (
     regions_of,
     review_of,
     run_of,
+    stands,
     touch_runs,
 )
 from differnet.store.run_table import RunTable, read_table
@@ -206,12 +208,15 @@ class Store:
             touch_runs(connection, numbers)
         return added
 
-    def review(self, run_id: str, item_id: str, entry: ReviewEntry) -> None:
+    def review(self, run_id: str, item_id: str, entry: ReviewEntry) -> ReviewEntry:
         """Keep what a person says of an item, beside whatever was said before; see `review_all`."""
-        self.review_all(run_id, [item_id], entry)
+        return self.review_all(run_id, [item_id], entry)
 
-    def review_all(self, run_id: str, item_ids: Sequence[str], entry: ReviewEntry) -> None:
+    def review_all(self, run_id: str, item_ids: Sequence[str], entry: ReviewEntry) -> ReviewEntry:
         """Keep what a person says of several items, beside whatever was said before: of all or of none.
+
+        Returns:
+            What is kept, with the time.
 
         Raises:
             StoreError: There is no such item, nobody says it, or a kind of something that is no defect.
@@ -241,7 +246,47 @@ class Store:
                         remedy="Look up its id in the run.",
                     )
                 connection.execute(schema.reviews.insert().values(row | {"item": found}))
-            touch_runs(connection, [run_id])
+            touch_runs(connection, [run_id], words_alone=True)
+        return ReviewEntry(**row)
+
+    def withdraw(self, run_id: str, item_ids: Sequence[str], author: str, said_at: str) -> int:
+        """Take back what a person said of items at one time; what was said before counts again.
+
+        Nothing is removed. Only who said it takes it back.
+
+        Args:
+            run_id: Of the items.
+            item_ids: Of which it was said.
+            author: Who said it.
+            said_at: When, as `review_all` returned it.
+
+        Returns:
+            Of how many items it stood until now; those of which it is taken back already are left as they
+            are.
+
+        Raises:
+            StoreError: Of one of the items the author said nothing then; nothing is taken back.
+        """
+        items, reviews = schema.items.c, schema.reviews.c
+        meant = (
+            select(reviews.item, items.item_id)
+            .join(schema.items, items.id == reviews.item)
+            .where(items.run_id == run_id, items.item_id.in_(item_ids))
+            .where(reviews.author == author, reviews.made_at == said_at)
+        )
+        with self._write() as connection:
+            found = {row.item: row.item_id for row in connection.execute(meant)}
+            if missing := sorted(set(item_ids) - set(found.values())):
+                raise StoreError(
+                    expected=f"what {author} said at {said_at} of item {missing[0]} of run {run_id}",
+                    found="nothing",
+                    remedy="Only who said it takes it back: differnet review list tells what was said.",
+                )
+            row = {"author": author, "said_at": said_at, "made_at": now()}
+            rows = [row | {"item": item} for item in found]
+            taken = insert_new(connection, schema.withdrawals, rows) if rows else 0
+            touch_runs(connection, [run_id], words_alone=True)
+        return taken
 
     def keep_view(self, page: str, name: str, query: dict[str, Any], author: str) -> None:
         """Keep filters of a page under a name; what went by that name before is replaced.
@@ -407,16 +452,21 @@ class Store:
             StoreError: There is no such run.
         """
         with self._read() as connection:
-            return _changed(connection, run_id)
+            return _counts(connection, run_id)[0]
 
-    def table(self, run_id: str) -> RunTable:
+    def table(self, run_id: str, known: RunTable | None = None) -> RunTable:
         """Return all items of a run as columns, as they stand at one moment; see `RunTable`.
+
+        Args:
+            run_id: Of the run.
+            known: As it was read before, which saves time where people have said something since, and
+                nothing else was written.
 
         Raises:
             StoreError: There is no such run.
         """
         with self._read() as connection:
-            return read_table(connection, run_id, _changed(connection, run_id), self._read)
+            return read_table(connection, run_id, _counts(connection, run_id), self._read, known)
 
     def records(self, run_id: str, item_ids: Sequence[str]) -> list[Record]:
         """Return items of a run by their ids, in the order of these; what is not there is left out."""
@@ -497,11 +547,12 @@ class Store:
         return [(record_of(row, regions.get(row["id"], ())), Verdict(row["other"])) for row in rows]
 
     def reviews(self, run_id: str, item_id: str) -> list[ReviewEntry]:
-        """Return what people said of an item, the first first."""
+        """Return what people said of an item and did not take back, the first first."""
         wanted = (
             select(schema.reviews)
             .join(schema.items, schema.items.c.id == schema.reviews.c.item)
             .where(schema.items.c.run_id == run_id, schema.items.c.item_id == item_id)
+            .where(stands(schema.reviews))
             .order_by(schema.reviews.c.made_at, schema.reviews.c.id)
         )
         with self._read() as connection:
@@ -515,13 +566,14 @@ class Store:
             later.c.made_at > columns.made_at,
             and_(later.c.made_at == columns.made_at, later.c.id > columns.id),
         )
-        taken_back = exists().where(later.c.item == columns.item, after)
+        contradicted = exists().where(later.c.item == columns.item, after, stands(later))
         names = [column.label(f"review_{column.name}") for column in schema.reviews.c]
         wanted = (
             select(schema.items, *names)
             .join(schema.reviews, schema.items.c.id == schema.reviews.c.item)
             # Said twice, and sorted below, so that no engine reads all items for the few that are reviewed.
-            .where(schema.items.c.id.in_(select(columns.item)), _meant(asked), ~taken_back)
+            .where(schema.items.c.id.in_(select(columns.item)), _meant(asked))
+            .where(stands(schema.reviews), ~contradicted)
         )
         with self._read() as connection:
             rows = sorted(connection.execute(wanted).mappings(), key=lambda row: row["id"])
@@ -530,6 +582,42 @@ class Store:
             (
                 record_of(row, regions.get(row["id"], ())),
                 review_of({f.name: row[f"review_{f.name}"] for f in fields(ReviewEntry)}),
+            )
+            for row in rows
+        ]
+
+    def said(self, asked: Asked, *, withdrawn: bool = False) -> list[Said]:
+        """Return every word of people on items, in the order in which they were said.
+
+        Args:
+            asked: On which items.
+            withdrawn: Also what was taken back.
+        """
+        items, reviews, taken = schema.items.c, schema.reviews.c, schema.withdrawals
+        same = and_(
+            taken.c.item == reviews.item,
+            taken.c.author == reviews.author,
+            taken.c.said_at == reviews.made_at,
+        )
+        of_item = [items[f.name] for f in fields(Said) if f.name in items]
+        of_word = [reviews[f.name].label(f"review_{f.name}") for f in fields(ReviewEntry)]
+        wanted = (
+            select(*of_item, *of_word, func.coalesce(taken.c.made_at, "").label("withdrawn_at"))
+            .join(schema.reviews, items.id == reviews.item)
+            .outerjoin(taken, same)
+            .where(items.id.in_(select(reviews.item)), _meant(asked))
+            .order_by(reviews.made_at, reviews.id)
+        )
+        if not withdrawn:
+            wanted = wanted.where(taken.c.id.is_(None))
+        with self._read() as connection:
+            rows = connection.execute(wanted).mappings().all()
+        return [
+            Said(
+                **{column.name: row[column.name] for column in of_item}
+                | {"verdict": Verdict(row["verdict"])},
+                entry=review_of({f.name: row[f"review_{f.name}"] for f in fields(ReviewEntry)}),
+                withdrawn_at=row["withdrawn_at"],
             )
             for row in rows
         ]
@@ -552,11 +640,14 @@ class Store:
             yield connection
 
 
-def _changed(connection: Connection, run_id: str) -> int:
-    found = connection.execute(select(schema.runs.c.changed).where(schema.runs.c.run_id == run_id)).scalar()
+def _counts(connection: Connection, run_id: str) -> tuple[int, int]:
+    """Count what was written of a run, and what of it was more than words."""
+    columns = schema.runs.c
+    wanted = select(columns.changed, columns.said).where(columns.run_id == run_id)
+    found = connection.execute(wanted).first()
     if found is None:
         raise no_run(run_id)
-    return int(found)
+    return found.changed, found.changed - found.said
 
 
 def _of_view(statement: Delete, page: str, name: str) -> Delete:

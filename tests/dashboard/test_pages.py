@@ -21,7 +21,7 @@ MakeRun = Callable[..., RunFolder]
 MakeRecord = Callable[..., Record]
 OpenDashboard = Callable[..., AppTest]
 
-PAGES = ["tune", "gallery", "picture"]
+PAGES = ["tune", "gallery", "picture", "review", "labels"]
 RUNS = {
     "one row": ["good"],
     "unlabelled": [None] * 6,
@@ -108,7 +108,7 @@ def test_the_gallery_filters(open_dashboard: OpenDashboard, make_run: MakeRun) -
     run = make_run(RUNS["all kinds"])
     app = open_dashboard("gallery")
     app.pills(key="verdicts").set_value([Verdict.INVALID]).run()
-    assert f"1 of {len(run.records)} pictures" in [caption.value for caption in app.caption]
+    assert f"1 of {len(run.records)} pictures: INVALID" in [caption.value for caption in app.caption]
     app.multiselect(key="labels").set_value(["good"]).run()
     assert not app.exception
     assert "No picture matches" in app.info[0].value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from differnet.reporting.counts import Truth, columns_of, columns_of_table
 from differnet.reporting.keeping import keep_runs
 from differnet.reporting.run_folder import RunFolder
 from differnet.reporting.stored_run import StoredRun
-from differnet.reporting.tabled_run import TabledRun
+from differnet.reporting.tabled_run import TabledRun, drawn_picture
 from differnet.store import NoRunError, ReviewEntry, Store
 
 MakeRun = Callable[..., RunFolder]
@@ -110,3 +111,44 @@ def test_other_verdicts_can_be_asked_for(kept: tuple[Store, RunFolder]) -> None:
     codes = np.zeros(len(table), dtype=np.int8)
     codes[5] = 2
     assert select_places(table, [Verdict.DEFECT], codes=codes).tolist() == [5]
+
+
+def test_a_run_that_people_spoke_of_takes_over_what_was_read_before(kept: tuple[Store, RunFolder]) -> None:
+    store, run = kept
+    before = TabledRun(store, "run")
+    places, scale = before.place_of, before.heat_scale
+    store.review("run", run.records[3].item_id, ReviewEntry("defect", "ada", "dent"))
+    after = TabledRun(store, "run", before)
+    assert after.place_of is places
+    assert after.heat_scale is scale
+    assert (after.facts, after.entry) == (before.facts, before.entry)
+    assert after.table.judgement[3] == 1
+    assert before.table.judgement[3] == -1
+    assert after.record(run.records[3].item_id) == before.record(run.records[3].item_id)
+
+
+def test_pictures_are_drawn_at_the_size_that_is_asked_for_and_plain_where_it_is(
+    kept: tuple[Store, RunFolder],
+) -> None:
+    store, _ = kept
+    tabled = TabledRun(store, "run")
+    record = next(r for r in tabled.records(list(tabled.table.item_id)) if r.regions)
+
+    def pixels(side: int = 512, opacity: float = 0.0, *, regions: bool = False) -> np.ndarray:
+        drawn = drawn_picture(tabled, record, side, opacity, regions=regions)
+        assert drawn is not None
+        return np.asarray(cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR), dtype=np.int64)
+
+    plain = pixels()
+    assert plain.shape == (256, 256, 3)
+    assert pixels(100).shape == (100, 100, 3)
+    # A grey part stays grey within what JPEG loses; heat has colours.
+    assert np.ptp(plain, axis=2).max() < 20
+    hot, outlined = pixels(opacity=0.8), pixels(regions=True)
+    assert np.ptp(hot, axis=2).max() > 100
+    assert hot.shape == outlined.shape == (512, 512, 3)
+    assert np.ptp(outlined, axis=2).max() < 20
+    # Lines in black and white over a picture that is enlarged for them.
+    assert np.abs(outlined - plain.repeat(2, axis=0).repeat(2, axis=1)).max() > 100
+    unreadable = next(r for r in tabled.records(list(tabled.table.item_id)) if r.verdict is Verdict.INVALID)
+    assert drawn_picture(tabled, unreadable) is None

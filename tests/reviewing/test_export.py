@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from differnet.images.layouts import read_layout
 from differnet.records import Record, Verdict
-from differnet.reviewing import ReviewError, export, last_words, locate, set_aside, unsure
+from differnet.reviewing import (
+    ReviewError,
+    export,
+    export_beside,
+    last_words,
+    locate,
+    manifest_folder,
+    set_aside,
+    unsure,
+)
 from differnet.reviewing.judgements import LastWord, Located
 from differnet.store import Asked, ReviewEntry
 from reviewing.conftest import Line, sha256_of
@@ -174,3 +183,37 @@ def test_every_fourth_good_part_by_hash_is_held_out(tmp_path: Path) -> None:
     assert aside == {hashes[3], hashes[7]} == set_aside(hashes)
     assert [p.path.name for p in read.test if p.label != "good"] == ["9.png"]
     assert len(read.train_good) == 7
+
+
+def test_a_manifest_is_written_beside_the_pictures(line: Line) -> None:
+    line.run("one")
+    for name, said in (("a/1.png", "good"), ("a/2.png", "defect"), ("a/b/3.png", "good")):
+        record = line.inspect("one", name, name.encode())
+        line.store.review("one", record.item_id, ReviewEntry(said, "ada"))  # type: ignore[arg-type]
+    found = located(line)
+    assert manifest_folder(found) == (line.root / "a").resolve()
+    file, written = export_beside(found, " reviewed.csv ")
+    assert file == (line.root / "a" / "reviewed.csv").resolve()
+    assert (written.good, written.defects) == (2, 1)
+    with pytest.raises(ReviewError, match="nothing yet at"):
+        export_beside(found, "reviewed.csv")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "../x.csv", "/x.csv", "b/x.csv", "b\\x.csv", ".x.csv", "c:x.csv", "x\n.csv", "x\0.csv"]
+)
+def test_a_manifest_is_written_nowhere_else(line: Line, name: str) -> None:
+    line.run("one")
+    record = line.inspect("one", "a/1.png", b"1")
+    line.store.review("one", record.item_id, ReviewEntry("good", "ada"))
+    found = located(line)
+    before = sorted(line.root.rglob("*"))
+    with pytest.raises(ReviewError, match="plain file name"):
+        export_beside(found, name)
+    assert sorted(line.root.rglob("*")) == before
+
+
+def test_pictures_that_are_gone_have_no_folder() -> None:
+    assert manifest_folder([]) is None
+    with pytest.raises(ReviewError, match="none that is still there"):
+        export_beside([], "x.csv")

@@ -150,3 +150,18 @@ def test_a_person_who_says_the_same_twice_said_it_twice(store: Store, other: Sto
     assert [r.author for r in store.reviews("monday", "item-3")] == ["ada", "bob"]
     other.review("monday", "item-3", ReviewEntry("good", "bob", made_at="2026-11-23T10:00"))
     assert merge(store, other).reviews == 1
+
+
+def test_what_was_taken_back_in_one_record_is_taken_back_in_the_other(store: Store, other: Store) -> None:
+    merge(store, other)
+    assert len(store.reviewed(Asked(run_id="monday"))) == 1
+    other.withdraw("monday", ["item-3"], "ada", "2026-11-23T08:00")
+    again = merge(store, other), merge(store, other)
+    assert [found.reviews for found in again] == [0, 0]
+    assert store.reviewed(Asked(run_id="monday")) == []
+    (kept,) = store.said(Asked(run_id="monday"), withdrawn=True)
+    assert kept.withdrawn_at == other.said(Asked(run_id="monday"), withdrawn=True)[0].withdrawn_at
+    # Said again here, it stays: the other record knows of another word.
+    store.review("monday", "item-3", ReviewEntry("good", "ada", made_at="2026-11-23T16:00"))
+    merge(store, other)
+    assert len(store.reviewed(Asked(run_id="monday"))) == 1

@@ -11,6 +11,7 @@ from differnet.store import Store, merging, queue
 from differnet.store.queue import Queue
 from store import test_merging as merges
 from store import test_queue as queues
+from store import test_store as stores
 from store.test_merging import other
 from store.test_queue import lapse
 
@@ -113,6 +114,27 @@ FAULTS = [
         "later.c.made_at > columns.made_at",
         "later.c.id > columns.id",
         merges.test_what_was_said_later_is_the_last_word_wherever_it_came_from,
+    ),
+    Fault(
+        Store,
+        "reviewed",
+        ", after, stands(later))",
+        ", after)",
+        stores.test_a_word_that_is_taken_back_is_kept_and_no_longer_counts,
+    ),
+    Fault(
+        Store,
+        "withdraw",
+        "reviews.author == author, ",
+        "",
+        stores.test_only_ones_own_words_are_taken_back_and_all_or_none,
+    ),
+    Fault(
+        merging,
+        "_merge_items",
+        "if taken_back:",
+        "if False:",
+        merges.test_what_was_taken_back_in_one_record_is_taken_back_in_the_other,
     ),
 ]
 

@@ -148,3 +148,34 @@ def test_a_record_opened_to_read_refuses_to_write(tmp_path: Path) -> None:
     assert len(reading.table("monday")) == 4
     reading.close()
     writing.close()
+
+
+def test_where_people_only_spoke_the_items_are_not_read_again(store: Store) -> None:
+    store.add_items(RECORDS)
+    before = store.table("monday")
+    nll = before.nll_global
+    entry = store.review("monday", "item-1", ReviewEntry("defect", "ada", "dent"))
+    after = store.table("monday", before)
+    assert after.item_id is before.item_id
+    assert after.nll_global is nll
+    assert (after.judgement[1], after.kind[1], after.changed) == (1, "dent", before.changed + 1)
+    assert after.inspected == before.inspected
+    # The table that was read before stays as it was.
+    assert (before.judgement[1], before.kind[1]) == (-1, "")
+    store.withdraw("monday", ["item-1"], "ada", entry.made_at)
+    assert store.table("monday", after).judgement[1] == -1
+    assert store.table("monday", after).item_id is before.item_id
+
+
+def test_where_items_came_or_the_run_ended_all_is_read_again(store: Store) -> None:
+    store.add_items(RECORDS)
+    before = store.table("monday")
+    store.review("monday", "item-1", ReviewEntry("good", "ada"))
+    store.add_items([record(11)])
+    grown = store.table("monday", before)
+    assert len(grown) == 4
+    assert grown.judgement.tolist() == [-1, 0, -1, -1]
+    store.finish_run("monday")
+    assert store.table("monday", grown).inspected == grown.inspected + 1
+    store.begin_run(run("tuesday"))
+    assert len(store.table("tuesday", grown)) == 0

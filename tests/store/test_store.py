@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from differnet.records import Record, Verdict
-from differnet.store import Asked, CalibrationEntry, ModelEntry, ReviewEntry, RunEntry, Store, StoreError
+from differnet.store import (
+    Asked,
+    CalibrationEntry,
+    ModelEntry,
+    ReviewEntry,
+    RunEntry,
+    Said,
+    Store,
+    StoreError,
+)
 from store.conftest import CALIBRATION, MODEL, known, record, run
 
 VERDICTS = list(Verdict)
@@ -204,6 +213,77 @@ def test_reviews_that_say_nothing_are_refused(store: Store, item: str, entry: Re
     with pytest.raises(StoreError):
         store.review("monday", item, entry)
     assert store.reviewed(Asked()) == []
+
+
+def test_a_word_that_is_taken_back_is_kept_and_no_longer_counts(store: Store) -> None:
+    store.add_items([record(1), record(2)])
+    first = store.review("monday", "item-1", ReviewEntry("good", "Ada", made_at="1"))
+    second = store.review("monday", "item-1", ReviewEntry("defect", "Ada", "scratch", made_at="2"))
+    other = store.review("monday", "item-1", ReviewEntry("unsure", "Bea", made_at="3"))
+    asked = Asked(run_id="monday")
+
+    def last() -> list[ReviewEntry]:
+        return [entry for _, entry in store.reviewed(asked)]
+
+    assert last() == [other]
+    assert store.withdraw("monday", ["item-1"], "Bea", other.made_at) == 1
+    assert last() == [second]
+    assert (store.table("monday").judgement[0], store.table("monday").kind[0]) == (1, "scratch")
+    assert store.withdraw("monday", ["item-1"], "Ada", second.made_at) == 1
+    assert last() == store.reviews("monday", "item-1") == [first]
+    assert store.table("monday").judgement[0] == 0
+    # Once more changes nothing.
+    assert store.withdraw("monday", ["item-1"], "Ada", second.made_at) == 0
+    assert store.withdraw("monday", ["item-1"], "Ada", first.made_at) == 1
+    assert last() == []
+    assert store.said(asked) == []
+    assert store.table("monday").judgement[0] == -1
+    kept = store.said(asked, withdrawn=True)
+    assert [word.entry for word in kept] == [first, second, other]
+    assert all(word.withdrawn_at for word in kept)
+
+
+def test_who_takes_back_by_mistake_says_it_once_more(store: Store) -> None:
+    store.add_items([record(1)])
+    entry = ReviewEntry("good", "Ada", made_at="1")
+    store.review("monday", "item-1", entry)
+    store.withdraw("monday", ["item-1"], "Ada", "1")
+    again = store.review("monday", "item-1", ReviewEntry("good", "Ada"))
+    assert [e for _, e in store.reviewed(Asked())] == [again]
+    assert again.made_at > "1"
+
+
+def test_only_ones_own_words_are_taken_back_and_all_or_none(store: Store) -> None:
+    store.add_items([record(1), record(2), record(3)])
+    entry = store.review_all("monday", ["item-1", "item-2"], ReviewEntry("good", "Ada"))
+    before = store.changed("monday")
+    for items, author, time in (
+        (["item-1"], "Bea", entry.made_at),
+        (["item-1"], "Ada", "1"),
+        (["item-1", "item-3"], "Ada", entry.made_at),
+        (["nobody"], "Ada", entry.made_at),
+    ):
+        with pytest.raises(StoreError, match="found nothing"):
+            store.withdraw("monday", items, author, time)
+    assert store.changed("monday") == before
+    assert len(store.reviewed(Asked())) == 2
+    assert store.withdraw("monday", [], "Ada", entry.made_at) == 0
+    assert store.withdraw("monday", ["item-1", "item-2"], "Ada", entry.made_at) == 2
+    assert store.reviewed(Asked()) == []
+
+
+def test_every_word_is_told_with_what_it_was_said_of(store: Store) -> None:
+    store.add_items([record(4, label="dent", verdict=Verdict.REVIEW), record(5, strangeness=None)])
+    store.review("monday", "item-5", ReviewEntry("defect", "Bea", "scratch", "rim", made_at="2"))
+    store.review("monday", "item-4", ReviewEntry("good", "Ada", made_at="1"))
+    ada, bea = store.said(Asked(run_id="monday"))
+    assert ada == Said(
+        *("monday", "item-4", "part-2", f"{4:064x}", "dent", "flange", Verdict.REVIEW, 0.4),
+        ReviewEntry("good", "Ada", made_at="1"),
+    )
+    assert (bea.item_id, bea.strangeness, bea.entry.note) == ("item-5", None, "rim")
+    assert store.said(Asked(run_id="monday", verdicts=(Verdict.REVIEW,))) == [ada]
+    assert store.said(Asked(run_id="tuesday")) == []
 
 
 def test_a_run_is_finished_once(store: Store) -> None:
