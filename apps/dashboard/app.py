@@ -15,7 +15,12 @@ st.set_page_config(page_title="differnet", layout="wide")
 
 # Title and file of each page, in the order of the menu. A page whose file is not there is not offered.
 SECTIONS = {
-    "Look": (("Overview", "overview"), ("Inspect", "inspect"), ("Gallery", "gallery"), ("Image", "picture")),
+    "Look": (
+        ("Overview", "overview"),
+        ("Inspect", "inspection"),
+        ("Gallery", "gallery"),
+        ("Image", "picture"),
+    ),
     "Decide": (
         ("Tune thresholds", "tune"),
         ("Review queue", "review"),

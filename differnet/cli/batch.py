@@ -19,7 +19,7 @@ import typer
 from differnet.cli.data import JsonOption, LayoutOption
 from differnet.cli.db import USUAL_PLACE, PlaceOption, open_record, shown_place
 from differnet.cli.exits import ExitCode
-from differnet.cli.inspect import FAILING, FailOn, expand, run_facts
+from differnet.cli.inspect import FAILING, FailOn, expand
 from differnet.cli.terminal import Terminal, plain_table, terminal
 from differnet.cli.train import DeviceOption, PlaceError, load_model, require_unused
 from differnet.records import Verdict
@@ -131,6 +131,7 @@ def run(
 
         from differnet.batch import RunPlan, begin, resume
         from differnet.detection import revision_of
+        from differnet.reporting import run_facts
         from differnet.store.queue import Wanted
 
         if begun is not None:

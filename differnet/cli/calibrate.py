@@ -22,10 +22,9 @@ from differnet.cli.train import (
     thresholds_table,
     warn_of_few_parts,
 )
-from differnet.records import USUAL_DEFECT, USUAL_REVIEW
 
 if TYPE_CHECKING:
-    from differnet.detection import Detector
+    pass
 
 
 def calibrate(
@@ -75,6 +74,8 @@ def calibrate(
     detector = load_model(model, device)
     before = detector.facts()
     parts = further_parts(shown, good, layout, detector.trained_on)
+    from differnet.detection.rates import rates_for
+
     review, defect = rates_for(detector, alpha_review, alpha_defect)
     detector.settings = replace(detector.settings, alpha_review=review, alpha_defect=defect)
     shown.note(f"Calibrating on {len(parts):,} good parts.")
@@ -176,30 +177,6 @@ def _good_of(folder: Path, layout: str, trained_on: Collection[str]) -> list[Pat
         return [part.path for part in fresh]
     # The folder that was trained on: what training left out is unreadable, or probably not good.
     return [part.path for part in fresh if part.split == "test"]
-
-
-def rates_for(
-    detector: Detector, alpha_review: float | None, alpha_defect: float | None
-) -> tuple[float, float]:
-    """Choose the rates to promise, of review and of defects: those asked for, else the model's own.
-
-    Where the model's own is the smallest possible it may have been raised to it for want of parts; the usual
-    one is then taken where that is smaller.
-
-    Args:
-        detector: The model; thresholds that a person set for it play no part.
-        alpha_review: Asked for.
-        alpha_defect: Asked for.
-    """
-    own, smallest = detector.settings, detector.facts()["calibration"]["smallest_alpha"]
-    review, defect = (
-        (min(rate, usual) if rate <= smallest else rate) if asked is None else asked
-        for asked, rate, usual in (
-            (alpha_review, own.alpha_review, USUAL_REVIEW),
-            (alpha_defect, own.alpha_defect, USUAL_DEFECT),
-        )
-    )
-    return review, defect
 
 
 def _thresholds(facts: dict[str, Any]) -> dict[str, Any]:

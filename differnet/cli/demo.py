@@ -16,8 +16,8 @@ import typer
 from rich.text import Text
 
 from differnet import __version__
-from differnet.cli.inspect import Wanted, each_inspected, run_facts, verdict_table
-from differnet.cli.terminal import Terminal, duration, plain_table, terminal
+from differnet.cli.inspect import Wanted, each_inspected, verdict_table
+from differnet.cli.terminal import Terminal, plain_table, terminal
 from differnet.cli.train import (
     DeviceOption,
     PlaceError,
@@ -27,6 +27,7 @@ from differnet.cli.train import (
     show_model,
     train_detector,
 )
+from differnet.durations import duration
 from differnet.records import DiffernetError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _read_stamp(path: Path) -> str | None:
 def make_run(shown: Terminal, detector: Detector, product: Path, runs: Path) -> RunFolder:
     """Inspect the test parts and the wrong inputs; take up a run of the same model where it stopped."""
     from differnet.detection import revision_of
-    from differnet.reporting import RunFolder
+    from differnet.reporting import RunFolder, run_facts
 
     wanted = pictures_to_inspect(product)
     revision = revision_of(detector, runs.parent / "model")
@@ -174,13 +175,10 @@ def _same_run(folder: Path, model_id: str, calibration_id: str, wanted: Sequence
 
 def pictures_to_inspect(product: Path) -> list[Wanted]:
     """List the test parts with their labels, and the wrong inputs as ``wrong_inputs/<kind>``."""
-    from differnet.images.layouts import list_pictures, read_layout
+    from differnet.images.layouts import read_layout, wrong_inputs
 
-    parts = [Wanted(part.path, part.label) for part in read_layout(product, "mvtec").test]
-    wrong = [
-        Wanted(path, f"{WRONG_INPUTS}/{path.parent.name}") for path in list_pictures(product / WRONG_INPUTS)
-    ]
-    return parts + sorted(wrong, key=lambda item: (item.label or "", item.path.name))
+    parts = [*read_layout(product, "mvtec").test, *wrong_inputs(product)]
+    return [Wanted(part.path, part.label) for part in parts]
 
 
 def show_story(

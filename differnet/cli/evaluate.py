@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from differnet.cli.data import JsonOption, LayoutOption
-from differnet.cli.terminal import Terminal, duration, plain_table, terminal
+from differnet.cli.terminal import Terminal, plain_table, terminal
 from differnet.cli.train import (
     BackboneOption,
     DeviceOption,
@@ -21,10 +21,9 @@ from differnet.cli.train import (
     QualityOption,
     SizeOption,
     WeightsOption,
-    choose_product,
     load_model,
-    product_name,
 )
+from differnet.durations import duration
 
 # What is shown for a person, in this order; --json holds everything.
 FIGURES = {
@@ -61,7 +60,7 @@ def evaluate(
     from differnet.images.layouts import read_layout
 
     shown = terminal()
-    dataset = choose_product(read_layout(folder, layout), product)
+    dataset = read_layout(folder, layout).of_one_product(product)
     detector = load_model(model, device)
     from differnet.evaluation.benchmark import evaluate_detector
     from differnet.evaluation.per_part import without_parts
@@ -141,7 +140,7 @@ def benchmark(
     # Every product is measured, unless one is named.
     several = len(dataset.products) > 1 and not product
     if not several:
-        dataset = choose_product(dataset, product)
+        dataset = dataset.of_one_product(product)
     chosen: dict[str, Any] = {
         "backbone": backbone,
         "weights": weights,
@@ -158,7 +157,7 @@ def benchmark(
         from differnet.detection import DetectorSettings
 
         trial = own.Trial(train_parts, contamination)
-        named_as = "" if several else product or product_name(dataset)
+        named_as = "" if several else product or dataset.product_name
         settings = DetectorSettings.of_quality(quality.value, **chosen, product=named_as, ignore=ignore)
         one = partial(own.run_benchmark, dataset, settings, seeds, trial=trial)
         each = partial(own.run_benchmark_by_product, dataset, settings, seeds, trial=trial)

@@ -19,9 +19,7 @@ from differnet.cli.train import DeviceOption, load_model, require_unused
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from differnet.calibration import Revision
     from differnet.detection import Detector
-    from differnet.images.layouts import Dataset
     from differnet.images.reading import ReadingRule
     from differnet.records import Inspection, Picture, Record
     from differnet.reporting import RunFacts, RunFolder
@@ -99,6 +97,7 @@ def inspect(
     else:
         source = ", ".join(str(path) for path in pictures[:3]) + (" ..." if len(pictures) > 3 else "")
         from differnet.detection import revision_of
+        from differnet.reporting import run_facts
 
         facts = run_facts(detector.facts(), source, revision_of(detector, model))
         records = list(write_run(shown, detector, wanted, out, facts).records)
@@ -135,41 +134,15 @@ def expand(shown: Terminal, places: Sequence[Path], layout: str = "auto") -> lis
 
 
 def _expand_folder(shown: Terminal, folder: Path, layout: str) -> list[Wanted]:
-    from differnet.images.layouts import LayoutError, list_pictures, read_layout
+    from differnet.images.layouts import parts_to_inspect
 
-    try:
-        dataset = read_layout(folder, layout)
-    except LayoutError:
-        if layout != "auto":
-            raise
-        return _unlabelled(folder, list_pictures(folder))
-    if all(part.split is None for part in dataset.parts):
-        # Nothing but pictures: training may take them for good parts, an inspection may not.
-        return _unlabelled(folder, [part.path for part in dataset.parts])
-    kept = _for_inspection(dataset)
-    if len(kept) < len(dataset.parts):
+    found = parts_to_inspect(folder, layout)
+    if found.left_out:
         shown.note(
-            f"{folder}: {dataset.layout} layout; {len(dataset.parts) - len(kept):,} parts set aside for "
-            "training are left out, since a model finds what it has learned less strange."
+            f"{folder}: {found.layout} layout; {found.left_out:,} parts set aside for training are left "
+            "out, since a model finds what it has learned less strange."
         )
-    return kept
-
-
-def _for_inspection(dataset: Dataset) -> list[Wanted]:
-    # The split is the same whenever the folder is read, so these are the parts that training takes.
-    return [Wanted(part.path, part.label) for part in dataset.parts if part.split != "train"]
-
-
-def _unlabelled(folder: Path, paths: Sequence[Path]) -> list[Wanted]:
-    from differnet.images.layouts import LayoutError
-
-    if not paths:
-        raise LayoutError(
-            expected=f"pictures in {folder}",
-            found="none",
-            remedy="Name pictures, or a folder with .png, .jpg, .bmp, .tif, .webp or .pgm files.",
-        )
-    return [Wanted(path) for path in paths]
+    return [Wanted(part.path, part.label) for part in found.parts]
 
 
 def each_inspected(
@@ -248,50 +221,6 @@ def write_run(
         for inspection, pixels in each_inspected(shown, detector, wanted):
             run.append(inspection, pixels)
     return run
-
-
-def run_facts(facts: dict[str, Any], source: str, revision: Revision | None = None) -> RunFacts:
-    """Put a detector's facts into a run's.
-
-    Args:
-        facts: `Detector.facts`.
-        source: Where the pictures came from, for a person.
-        revision: Whose thresholds are in force, see `differnet.detection.revision_of`.
-
-    Returns:
-        What is known of the run before its first picture.
-    """
-    from differnet.reporting import CalibrationFacts, RunFacts, ThresholdsSet
-
-    return RunFacts(
-        product=facts["product"],
-        source=source,
-        model_id=facts["model_id"],
-        calibration_id=facts["calibration_id"],
-        calibration=CalibrationFacts(**facts["calibration"]),
-        t_review=facts["t_review"],
-        t_defect=facts["t_defect"],
-        threshold_revision=facts["threshold_revision"],
-        thresholds_set=None
-        if revision is None
-        else ThresholdsSet(**{name: getattr(revision, name) for name in ThresholdsSet.__annotations__}),
-        versions={name: str(version) for name, version in facts["versions"].items()},
-        details=_details(facts),
-        seed=facts["seed"],
-    )
-
-
-def _details(facts: dict[str, Any]) -> dict[str, str]:
-    backbone = facts["backbone"]
-    return {
-        "Backbone": str(backbone["name"]),
-        "Weights": f"{backbone['origin']}, sha256 {backbone['sha256']}",
-        "Weights' licence": str(backbone["licence"]),
-        "Picture size": f"{facts['image_size']} px",
-        "Training parts": f"{facts['training_parts']:,}",
-        "Trained at": str(facts["trained_at"]),
-        "Training fingerprint": str(facts["training_fingerprint"]),
-    }
 
 
 def show_verdicts(shown: Terminal, records: Sequence[Record]) -> None:

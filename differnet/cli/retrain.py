@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from differnet.cli.calibrate import rates_for
 from differnet.cli.data import JsonOption, LayoutOption
 from differnet.cli.db import (
     USUAL_PLACE,
@@ -25,7 +24,6 @@ from differnet.cli.train import (
     DeviceOption,
     DownloadOption,
     WeightsOption,
-    choose_product,
     load_model,
     require_unused,
     show_model,
@@ -83,7 +81,8 @@ def retrain(
     shown = terminal()
     require_unused(out)
     old = load_model(model, device)
-    dataset = choose_product(read_layout(folder, layout), product or old.settings.product)
+    dataset = read_layout(folder, layout).of_one_product(product or old.settings.product)
+    from differnet.detection.rates import rates_for
     from differnet.reviewing import compare, comparison_of, keep, locate, plan, same_settings
     from differnet.store import Asked
 

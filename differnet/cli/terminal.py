@@ -17,6 +17,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Table
 from rich.text import Text
 
+from differnet.durations import duration
+
 # Of text that goes into a file or a pipe: wide enough for a table of five verdicts.
 PLAIN_WIDTH = 100
 # Seconds between two lines of a stage that is not shown as a bar.
@@ -197,23 +199,6 @@ def plain_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: 
     for row in rows:
         table.add_row(*(Text(legible(cell), style=VERDICT_STYLES.get(cell, "")) for cell in row))
     return table
-
-
-def duration(seconds: float) -> str:
-    """Say a time as a person would.
-
-    Example:
-        >>> duration(0.4), duration(8.26), duration(75), duration(7300)
-        ('0.4 s', '8 s', '1 min 15 s', '2 h 1 min')
-    """
-    if seconds < 1:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def remaining(elapsed: float, done: float, total: float) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -113,7 +112,7 @@ def train(
 
     shown = terminal()
     require_unused(out)
-    dataset = choose_product(read_layout(folder, layout), product)
+    dataset = read_layout(folder, layout).of_one_product(product)
     with shown.waiting("loading torch"):
         from differnet.detection import DetectorSettings
 
@@ -127,7 +126,7 @@ def train(
         alpha_review=alpha_review,
         alpha_defect=alpha_defect,
         device=device,
-        product=product or product_name(dataset),
+        product=product or dataset.product_name,
         keep_suspects=keep_suspects,
         ignore=ignore,
     )
@@ -251,44 +250,12 @@ def thresholds_table(facts: dict[str, Any]) -> RenderableType:
 
 def warn_of_few_parts(shown: Terminal, settings: DetectorSettings, facts: dict[str, Any]) -> None:
     """Say so where the parts are too few for the rates that were asked for."""
-    from differnet.evaluation.intervals import percent
+    from differnet.tasks.telling import few_parts
 
-    calibration = facts["calibration"]
-    if not calibration["promised"]:
-        # `show_model` has said that there is no rate at all.
-        return
-    for asked, given, what in (
-        (settings.alpha_review, calibration["alpha_review"], "go to review"),
-        (settings.alpha_defect, calibration["alpha_defect"], "are rejected"),
-    ):
-        if given > asked:
-            needed = math.ceil(1 / asked) - 1
-            shown.warn(
-                f"{calibration['parts']:,} good parts cannot promise that at most {percent(asked)} of good "
-                f"parts {what}, only {percent(given)}; that takes {needed:,} good parts."
-            )
-
-
-def choose_product(dataset: Dataset, product: str) -> Dataset:
-    """Keep one product's parts where a folder holds several.
-
-    Raises:
-        PlaceError: There are several, and none of them was named.
-    """
-    if product in dataset.products:
-        return dataset.of_product(product)
-    if len(dataset.products) > 1:
-        raise PlaceError(
-            expected="one product, named with --product",
-            found=", ".join(dataset.products),
-            remedy="Name one of them: each product needs a model of its own.",
-        )
-    return dataset
-
-
-def product_name(dataset: Dataset) -> str:
-    """Name the product of a dataset by what the layout tells, else by its folder."""
-    return dataset.products[0] if dataset.products else dataset.root.resolve().name
+    # Where there is no rate at all `show_model` has said so.
+    if facts["calibration"]["promised"]:
+        for sentence in few_parts(settings.alpha_review, settings.alpha_defect, facts):
+            shown.warn(sentence)
 
 
 def require_unused(folder: Path) -> None:

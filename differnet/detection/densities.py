@@ -37,6 +37,12 @@ from differnet.flows.transform import FlowError
 
 Progress = Callable[[int, int], None]
 
+# A curve of so many points shows all that a person reads from it.
+_POINTS = 50
+# Looks at parts that are held out from training, and how many of their patches are looked at: together less
+# than a hundredth of the training, for a look costs a third of a step.
+_LOOKS, _LOOKED_AT = 10, 512
+
 # Below this many parts no part can be spared to judge the couplings, so there are none.
 _LEAST_PARTS_FOR_COUPLINGS = 12
 # A covariance of at most 500 features is known to better than a percent from this many vectors.
@@ -75,6 +81,34 @@ class DensitySettings:
             context_noise=self.context_noise,
             seed=seed,
         )
+
+
+@dataclass(frozen=True)
+class TrainingLoss:
+    """How far the training of one density is, and what it has made of that which it makes small.
+
+    Attributes:
+        density: Its name.
+        member: Of which member of the ensemble.
+        trial: Of couplings that are trained on some parts to see whether others become more probable.
+        step, steps: How many were taken, of how many.
+        training: Mean negative log-likelihood under the couplings, nats a vector, over the steps since the
+            last one that was told. This is what training makes small: of whitened vectors with smoothing
+            noise on them.
+        held_out: The same of parts that are not trained on, without the noise, at this step; ``None`` where
+            there are none, or where nobody looked.
+    """
+
+    density: str
+    member: str
+    trial: bool
+    step: int
+    steps: int
+    training: float
+    held_out: float | None = None
+
+
+Losses = Callable[[TrainingLoss], None]
 
 
 class FlowShape(NamedTuple):
@@ -146,7 +180,12 @@ class PartDensity(nn.Module):
 
     @classmethod
     def fit(
-        cls, statistics: Tensor, settings: DensitySettings, seed: int, different: int | None = None
+        cls,
+        statistics: Tensor,
+        settings: DensitySettings,
+        seed: int,
+        different: int | None = None,
+        losses: Losses | None = None,
     ) -> Self:
         """Fit to ``(parts, features)`` pooled statistics of good parts.
 
@@ -158,6 +197,7 @@ class PartDensity(nn.Module):
             settings: Smoothing, size and steps.
             seed: Of weights, batches, noise and the trial.
             different: How many different parts they are, where some are variations of others; by default all.
+            losses: Told how the training goes, some fifty times.
         """
         parts, features = statistics.shape
         different = parts if different is None else different
@@ -167,17 +207,22 @@ class PartDensity(nn.Module):
         coupled = shape._replace(couplings=settings.couplings)
         plan = settings.plan(seed, steps=max(1, settings.steps // 4))
 
-        def train(rows: Tensor, base: Compose) -> Leading:
+        def train(rows: Tensor, base: Compose, held: Tensor | None = None) -> Leading:
             z = base(rows)[0][:, : shape.leading]
             spread = (z.var(0, correction=0) + settings.noise**2).sqrt()
             chain = _coupling_chain(coupled, spread, seed)
-            fit_maximum_likelihood(Flow(chain.transform), z, noise=settings.noise, plan=plan)
+            flow = Flow(chain.transform)
+            watch = None
+            if losses is not None:
+                unseen = None if held is None else (base(held)[0][:, : shape.leading], None)
+                watch = _Watch(losses, flow, plan.steps, unseen, trial=held is not None)
+            fit_maximum_likelihood(flow, z, noise=settings.noise, plan=plan, progress=watch)
             return chain
 
         if parts >= 2 * _LEAST_PARTS_FOR_COUPLINGS and settings.couplings:
             held = _held_out(parts, seed)
             inner = _gaussian(statistics[~held], noise=0.0)
-            trial = Flow(Compose([inner, train(statistics[~held], inner)]))
+            trial = Flow(Compose([inner, train(statistics[~held], inner, statistics[held])]))
             with torch.no_grad():
                 gain = trial.log_prob(statistics[held]) - Flow(inner).log_prob(statistics[held])
             if float(gain.mean()) > 0:
@@ -256,6 +301,7 @@ class PatchDensity(nn.Module):
         seed: int,
         progress: Progress | None = None,
         kept: Tensor | None = None,
+        losses: Losses | None = None,
     ) -> Self:
         """Fit to the patches of good parts.
 
@@ -266,6 +312,7 @@ class PatchDensity(nn.Module):
             seed: Of weights, batches and noise.
             progress: Called with (steps done, steps in all).
             kept: ``(rows, columns)`` bool, the patches to learn from; ``None`` takes all.
+            losses: Told how the training goes, some fifty times.
         """
         parts, rows, columns, features = patches.shape
         generator = torch.Generator().manual_seed(seed)
@@ -290,17 +337,29 @@ class PatchDensity(nn.Module):
         noise = settings.noise / whitening.scale if isinstance(whitening.scale, Tensor) else settings.noise
         chain = _coupling_chain(coupled, torch.ones(features), seed)
         flow = Flow(chain.transform)
+        z, given = gaussian(counted(patches[held]))[0], counted(context[held])
+        watch = None
+        if losses is not None:
+            some = torch.randperm(z.shape[0] * z.shape[1], generator=generator)[:_LOOKED_AT]
+            unseen = z.reshape(-1, features)[some], given.reshape(-1, width)[some]
+            watch = _Watch(losses, flow, settings.steps, unseen)
+
+        def stepped(step: int, loss: float) -> None:
+            if progress is not None:
+                progress(step + 1, settings.steps)
+            if watch is not None:
+                watch(step, loss)
+
         fit_maximum_likelihood(
             flow,
             gaussian(vectors)[0],
             counted(context[~held]).reshape(-1, width),
             noise=noise,
             plan=settings.plan(seed, steps=settings.steps),
-            progress=None if progress is None else lambda step, _: progress(step + 1, settings.steps),
+            progress=stepped,
         )
-        z = gaussian(counted(patches[held]))[0]
         with torch.no_grad():
-            trained = flow.log_prob(z, counted(context[held])).mean()
+            trained = flow.log_prob(z, given).mean()
             start = Flow(ElementwiseAffine(torch.zeros(features), torch.ones(features))).log_prob(z).mean()
         # Asked this way round, a likelihood that is NaN loses too.
         if not float(trained) > float(start):
@@ -313,6 +372,52 @@ class PatchDensity(nn.Module):
         rows, columns = patches.shape[1:3]
         context = patch_context(coordinates, rows, columns) if self.shape.context else None
         return _energy(self.flow, patches, context)
+
+
+class _Watch:
+    """Tell how a training goes, at some of its steps; it changes nothing of it.
+
+    Args:
+        told: Whom.
+        flow: That is trained.
+        steps: It takes.
+        unseen: Vectors that are not trained on, and their context.
+        trial: See `TrainingLoss`.
+    """
+
+    def __init__(
+        self,
+        told: Losses,
+        flow: Flow,
+        steps: int,
+        unseen: tuple[Tensor, Tensor | None] | None,
+        *,
+        trial: bool = False,
+    ) -> None:
+        self._told, self._flow, self._steps = told, flow, steps
+        self._unseen, self._trial = unseen, trial
+        self._every, self._look_every = max(1, steps // _POINTS), max(1, steps // _LOOKS)
+        self._since: list[float] = []
+
+    def __call__(self, step: int, loss: float) -> None:
+        self._since.append(loss)
+        taken = step + 1
+        if taken % self._every and taken != self._steps:
+            return
+        training = sum(self._since) / len(self._since)
+        self._since.clear()
+        # Looks fall on points of the curve, the last step among them.
+        looks = taken % self._look_every < self._every or taken == self._steps
+        held_out = self._look() if looks else None
+        self._told(TrainingLoss("", "", self._trial, taken, self._steps, training, held_out))
+
+    @torch.no_grad()
+    def _look(self) -> float | None:
+        if self._unseen is None:
+            return None
+        # Training puts the flow back into its mode at the next step.
+        self._flow.eval()
+        return -float(self._flow.log_prob(*self._unseen).mean())
 
 
 def left_out_evidence(statistics: Tensor) -> NDArray[np.float64]:

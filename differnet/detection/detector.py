@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from differnet.calibration import BatchDrift, Thresholds, smallest_alpha, suspects
-from differnet.detection.densities import DensitySettings, left_out_evidence
+from differnet.detection.densities import DensitySettings, Losses, TrainingLoss, left_out_evidence
 from differnet.detection.ensemble import (
     Ensemble,
     Features,
@@ -117,7 +117,12 @@ class Detector:
         self._judge_: Judge | None = None
         self._device = choose_device(self.settings.device)
 
-    def fit(self, pictures: Sequence[Source], progress: Progress | None = None) -> Self:
+    def fit(
+        self,
+        pictures: Sequence[Source],
+        progress: Progress | None = None,
+        losses: Losses | None = None,
+    ) -> Self:
         """Learn the densities of good parts.
 
         Fewer than 32 different parts are joined by variations of themselves, see
@@ -128,6 +133,7 @@ class Detector:
             pictures: Good parts. Files that cannot be read are left out and listed in ``skipped``; parts
                 that stand out so far that they are probably not good in ``suspects``.
             progress: Called with (stage, done, total).
+            losses: Told how the training of each density goes. The model is the same, told or not.
 
         Raises:
             DetectorError: No readable part, or an unfit mask of what to ignore.
@@ -164,10 +170,10 @@ class Detector:
                 features, hashes = features[torch.from_numpy(kept)], [hashes[i] for i in kept]
                 dealt, sources, quality = hashes, [sources[i] for i in kept], quality[kept]
         different = len(set(hashes))
-        members, held = self._cross_fit(features, dealt, different, settings.density, progress)
+        members, held = self._cross_fit(features, dealt, different, settings.density, progress, losses)
         with one_thread():
             complete = self._fit_member(
-                features, settings.density, len(members), len(members), progress, different
+                features, settings.density, len(members), len(members), progress, different, losses
             )
         self.ensemble_ = Ensemble(members, complete)
         held = replace(held, kinds=self.ensemble_.kinds(features))
@@ -522,6 +528,7 @@ class Detector:
         different: int,
         density: DensitySettings,
         progress: Progress | None,
+        losses: Losses | None,
     ) -> tuple[tuple[Member, ...], RawEvidence]:
         """Fit the members, and judge every picture by the one that has missed it.
 
@@ -536,7 +543,8 @@ class Detector:
                 seen = fold_of != fold
                 # Of one part its pictures are dealt, of several the parts.
                 given = min(different, len({name for name, of in zip(names, seen, strict=True) if of}))
-                members.append(self._fit_member(features[seen], density, fold, folds, progress, given))
+                member = self._fit_member(features[seen], density, fold, folds, progress, given, losses)
+                members.append(member)
                 held.append(held_out(members[-1], features[fold_of == fold]))
         index = torch.cat([torch.nonzero(fold_of == fold)[:, 0] for fold in range(folds)])
         return tuple(members), RawEvidence.joined(held)[np.argsort(index.numpy())]
@@ -549,13 +557,26 @@ class Detector:
         folds: int,
         progress: Progress | None,
         different: int,
+        losses: Losses | None,
     ) -> Member:
         def told(done: int, of: int) -> None:
             if progress is not None:
                 progress("densities", number * of + done, (folds + 1) * of)
 
+        def named(loss: TrainingLoss) -> None:
+            if losses is not None:
+                member = "all parts" if number == folds else f"without fold {number + 1} of {folds}"
+                losses(replace(loss, member=member, density=self._in_words(loss.density)))
+
         seed = 1000 * self.settings.seed + 10 * number
-        return Member.fit(features, density, seed, told, different)
+        return Member.fit(features, density, seed, told, different, None if losses is None else named)
+
+    def _in_words(self, density: str) -> str:
+        """Say what a density is of, by its name in a model."""
+        if density.startswith("patches"):
+            return f"{self.settings.scales[int(density.removeprefix('patches'))].name} patches"
+        zoom = int(density.removeprefix("whole"))
+        return "whole part" if zoom == 0 else f"whole part, look {zoom + 1}"
 
     def _spoil(
         self, sources: Sequence[Source], dealt: Sequence[str], each: int, progress: Progress | None

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from differnet.detection.context import kinds_for
-from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
+from differnet.detection.densities import DensitySettings, Losses, PartDensity, PatchDensity
 from differnet.detection.statistics import divide_among_cells
 
 # Called with (steps done, steps in all).
@@ -104,6 +104,7 @@ class Member:
         seed: int,
         told: Told | None = None,
         different: int | None = None,
+        losses: Losses | None = None,
     ) -> Member:
         """Learn from good parts.
 
@@ -113,9 +114,15 @@ class Member:
             seed: Of weights, batches and noise.
             told: Called with (steps done, steps in all).
             different: As for `PartDensity.fit`.
+            losses: Told how each training goes; densities go by their names in a model.
         """
+
+        def of(name: str) -> Losses | None:
+            return None if losses is None else lambda loss: losses(replace(loss, density=name))
+
         wholes = tuple(
-            PartDensity.fit(s, density, seed + 100 * i, different) for i, s in enumerate(features.statistics)
+            PartDensity.fit(s, density, seed + 100 * i, different, of(f"whole{i}"))
+            for i, s in enumerate(features.statistics)
         )
         coordinates = wholes[0].leading(features.statistics[0])
         total = len(features.patches) * density.steps
@@ -127,7 +134,9 @@ class Member:
                 if told is not None:
                     told(before + done, total)
 
-            fitted.append(PatchDensity.fit(patches, coordinates, density, seed + i + 1, step, kept))
+            fitted.append(
+                PatchDensity.fit(patches, coordinates, density, seed + i + 1, step, kept, of(f"patches{i}"))
+            )
             step(density.steps, density.steps)
         return cls(wholes, tuple(fitted))
 

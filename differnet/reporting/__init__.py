@@ -2,7 +2,7 @@
 
 from differnet.reporting.artefacts import Artefacts, RunError
 from differnet.reporting.report import write_report, write_reports
-from differnet.reporting.run import CalibrationFacts, Run, RunFacts, ThresholdsSet
+from differnet.reporting.run import CalibrationFacts, Run, RunFacts, ThresholdsSet, run_facts
 from differnet.reporting.run_folder import RunFolder, list_runs
 from differnet.reporting.serving import dashboard_command, dashboard_environment
 from differnet.reporting.stored_run import StoredRun
@@ -22,6 +22,7 @@ __all__ = [
     "export_run",
     "list_runs",
     "records_table",
+    "run_facts",
     "write_report",
     "write_reports",
 ]

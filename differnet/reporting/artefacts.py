@@ -105,8 +105,8 @@ class Artefacts:
         if heat_map is not None:
             files[heat_map_path(record.item_id)] = _pack_heat_map(heat_map)
         if pixels is not None:
-            shown = _eight_bits(pixels)
-            preview = _shrink(shown, PREVIEW_SIDE)
+            shown = eight_bits(pixels)
+            preview = shrink(shown, PREVIEW_SIDE)
             files[f"pictures/{record.item_id}.jpg"] = encode_jpeg(preview)
             if record.regions and preview.shape != shown.shape:
                 scale = shown.shape[1] / max(1, record.width)
@@ -167,7 +167,7 @@ class Artefacts:
             return None
         try:
             # Bounded: a run may come from anywhere, and with it a picture that asks for gigabytes.
-            return _eight_bits(read_image(path, _PREVIEW_RULE).pixels)
+            return eight_bits(read_image(path, _PREVIEW_RULE).pixels)
         except ImageError:
             return None
 
@@ -271,7 +271,12 @@ def _peaks(
     return [float(found.max()) for found in maps if found is not None]
 
 
-def _eight_bits(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+def eight_bits(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Reduce RGB pixels to 8 bits a channel.
+
+    Raises:
+        RunError: They are no picture.
+    """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
         raise RunError(
             expected="(height, width, 3) RGB pixels, uint8 or uint16",
@@ -283,8 +288,8 @@ def _eight_bits(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.ui
     )
 
 
-def _shrink(pixels: NDArray[Kind], side: int) -> NDArray[Kind]:
-    """Reduce to a longest side, never enlarge."""
+def shrink(pixels: NDArray[Kind], side: int) -> NDArray[Kind]:
+    """Reduce a picture or a map to a longest side; a smaller one stays as it is."""
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
@@ -299,7 +304,7 @@ def _cut_out(pixels: NDArray[np.uint8], region: Region, scale: float) -> NDArray
     side = int(min(max(2 * max(region.width, region.height) * scale, 96), height, width))
     left = int(np.clip((region.x + region.width / 2) * scale - side / 2, 0, width - side))
     top = int(np.clip((region.y + region.height / 2) * scale - side / 2, 0, height - side))
-    return _shrink(pixels[top : top + side, left : left + side], CLOSEUP_SIDE)
+    return shrink(pixels[top : top + side, left : left + side], CLOSEUP_SIDE)
 
 
 def _pack_heat_map(heat_map: NDArray[np.float32]) -> bytes:
@@ -310,7 +315,7 @@ def _pack_heat_map(heat_map: NDArray[np.float32]) -> bytes:
             remedy="A picture whose heat map is not finite is INVALID and has none.",
         )
     # To be looked at beside a preview, where three digits are plenty; whole ones cost a tenth of inspecting.
-    shown = np.minimum(_shrink(heat_map, HEAT_SIDE), np.finfo(np.float16).max).astype(np.float16)
+    shown = np.minimum(shrink(heat_map, HEAT_SIDE), np.finfo(np.float16).max).astype(np.float16)
     member, buffer = io.BytesIO(), io.BytesIO()
     np.lib.format.write_array(member, shown, allow_pickle=False)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:

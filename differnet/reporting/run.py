@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from differnet.records import Record
 
 if TYPE_CHECKING:
+    from differnet.calibration import Revision
     from differnet.store import ReviewEntry
 
 
@@ -98,6 +99,48 @@ class RunFacts:
     counts: dict[str, int] = field(default_factory=dict)
     heat_scale: tuple[float, float] | None = None
     format_version: int = 1
+
+
+def run_facts(facts: dict[str, Any], source: str, revision: Revision | None = None) -> RunFacts:
+    """Put a detector's facts into a run's.
+
+    Args:
+        facts: `Detector.facts`.
+        source: Where the pictures came from, for a person.
+        revision: Whose thresholds are in force, see `differnet.detection.revision_of`.
+
+    Returns:
+        What is known of the run before its first picture.
+    """
+    return RunFacts(
+        product=facts["product"],
+        source=source,
+        model_id=facts["model_id"],
+        calibration_id=facts["calibration_id"],
+        calibration=CalibrationFacts(**facts["calibration"]),
+        t_review=facts["t_review"],
+        t_defect=facts["t_defect"],
+        threshold_revision=facts["threshold_revision"],
+        thresholds_set=None
+        if revision is None
+        else ThresholdsSet(**{name: getattr(revision, name) for name in ThresholdsSet.__annotations__}),
+        versions={name: str(version) for name, version in facts["versions"].items()},
+        details=_details(facts),
+        seed=facts["seed"],
+    )
+
+
+def _details(facts: dict[str, Any]) -> dict[str, str]:
+    backbone = facts["backbone"]
+    return {
+        "Backbone": str(backbone["name"]),
+        "Weights": f"{backbone['origin']}, sha256 {backbone['sha256']}",
+        "Weights' licence": str(backbone["licence"]),
+        "Picture size": f"{facts['image_size']} px",
+        "Training parts": f"{facts['training_parts']:,}",
+        "Trained at": str(facts["trained_at"]),
+        "Training fingerprint": str(facts["training_fingerprint"]),
+    }
 
 
 class Run(Protocol):

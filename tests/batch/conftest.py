@@ -10,9 +10,9 @@ import pytest
 from trust.batch_checks import make_model, make_parts
 
 from differnet.batch import RunPlan, begin
-from differnet.cli.inspect import run_facts
 from differnet.detection import Detector
 from differnet.images.reading import encode_png
+from differnet.reporting import run_facts
 from differnet.store import Store
 from differnet.store.queue import Queue, Wanted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -17,11 +18,12 @@ from differnet.detection import (
     patch_vectors,
     pooled_statistics,
 )
+from differnet.detection import densities as densities_module
 from differnet.detection.context import coordinates_for, position_code
-from differnet.detection.densities import FlowShape, rebuild_flow
+from differnet.detection.densities import FlowShape, TrainingLoss, rebuild_flow
 from differnet.detection.ensemble import Ensemble, Features, Member, plain_local
 from differnet.features import Backbone, find_weights
-from differnet.flows import Compose, FlowError
+from differnet.flows import Compose, FlowError, fit_maximum_likelihood
 from differnet.flows import Flow as Density
 
 QUICK = DensitySettings(steps=150, couplings=2, hidden=24, batch=256)
@@ -244,3 +246,75 @@ def test_the_coarsest_patches_tell_suspects() -> None:
         assert found.argmax() == 7
         # What is odd in the fine patches alone stands out from nothing.
         assert found[3, 0] < found.mean() + 2 * found.std()
+
+
+def minimised(monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
+    """The loss of every step of every training, as the optimiser sees it."""
+    trainings: list[list[float]] = []
+
+    def listening(flow: Any, *given: Any, progress: Any = None, **more: Any) -> Any:
+        seen: list[float] = []
+        trainings.append(seen)
+
+        def step(number: int, loss: float) -> None:
+            seen.append(loss)
+            if progress is not None:
+                progress(number, loss)
+
+        return fit_maximum_likelihood(flow, *given, progress=step, **more)
+
+    monkeypatch.setattr(densities_module, "fit_maximum_likelihood", listening)
+    return trainings
+
+
+def test_the_loss_that_is_told_is_the_one_that_is_minimised(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings = minimised(monkeypatch)
+    told: list[TrainingLoss] = []
+    parts = bent_patches(20)
+    density = PatchDensity.fit(parts, torch.zeros(20, 1), QUICK, 0, losses=told.append)
+    (steps,) = trainings
+    assert density.shape.couplings == 2
+    assert [loss.step for loss in told] == list(range(3, 151, 3))
+    for loss in told:
+        assert loss.steps == 150
+        assert loss.training == pytest.approx(sum(steps[loss.step - 3 : loss.step]) / 3)
+    # It falls, or nothing would be learned from a curve of it.
+    assert told[-1].training < told[0].training - 0.5
+    assert [loss.step for loss in told if loss.held_out is not None] == list(range(15, 151, 15))
+    # The last look is at the couplings as they are kept, on the parts that were held out from training.
+    held = densities_module._held_out(20, 0)
+    _, nll = density.energy(parts[held], torch.zeros(int(held.sum()), 1))
+    whitened = gaussian_of(density).transform(parts[held])[1]
+    assert told[-1].held_out == pytest.approx(float((nll + whitened).mean()), abs=1e-4)
+
+
+def test_a_trial_tells_held_out_parts_and_the_training_on_all_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainings = minimised(monkeypatch)
+    told: list[TrainingLoss] = []
+    settings = DensitySettings(steps=1200, couplings=4, hidden=32)
+    bent = torch.cat([(first := drawn(400, 4)), first.square() + 0.1 * drawn(400, 4, seed=1)], dim=1)
+    assert PartDensity.fit(bent, settings, seed=0, losses=told.append).shape.couplings == 4
+    trial, final = ([loss for loss in told if loss.trial is wanted] for wanted in (True, False))
+    assert len(trial) == len(final) == 50
+    assert trial[-1].held_out is not None
+    assert all(loss.held_out is None for loss in final)
+    for losses, steps in zip((trial, final), trainings, strict=True):
+        assert losses[-1].training == pytest.approx(sum(steps[-6:]) / 6)
+        assert losses[-1].steps == 300
+
+
+def test_who_is_told_changes_nothing_of_what_is_learned() -> None:
+    told: list[TrainingLoss] = []
+    first, second = (
+        PatchDensity.fit(bent_patches(20), torch.zeros(20, 1), QUICK, 0, losses=losses)
+        for losses in (None, told.append)
+    )
+    assert told
+    tensors = first.state_dict()
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in second.state_dict().items())
+    statistics = torch.cat([drawn(400, 4), drawn(400, 4).square()], dim=1)
+    wholes = [PartDensity.fit(statistics, QUICK, 0, losses=losses) for losses in (None, told.append)]
+    tensors = wholes[0].state_dict()
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in wholes[1].state_dict().items())

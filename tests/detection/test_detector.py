@@ -18,6 +18,7 @@ from detection.conftest import SIZE, SMALL
 from differnet.calibration import CalibrationError
 from differnet.detection import DensitySettings, Detector, DetectorError, DetectorSettings, PatchScale
 from differnet.detection import detector as detector_module
+from differnet.detection.densities import TrainingLoss
 from differnet.detection.detector import as_picture
 from differnet.detection.ensemble import deal
 from differnet.evaluation import image_auroc
@@ -564,3 +565,18 @@ def test_defects_among_the_good_parts_are_left_out_and_listed(
     keeping = Detector(replace(QUICK, keep_suspects=True)).fit(mixed)
     assert keeping.suspects == []
     assert hashes < keeping.trained_on
+
+
+def test_every_density_tells_its_loss_and_the_model_is_the_same(good: list[Pixels]) -> None:
+    told: list[TrainingLoss] = []
+    one = Detector(QUICK).fit(good).calibrate()
+    two = Detector(QUICK).fit(good, losses=told.append).calibrate()
+    assert one.model_id == two.model_id
+    assert one.facts()["calibration_id"] == two.facts()["calibration_id"]
+    members = list(dict.fromkeys(loss.member for loss in told))
+    assert members == ["without fold 1 of 2", "without fold 2 of 2", "all parts"]
+    for member in members:
+        patches = [loss for loss in told if loss.member == member and loss.density == "fine patches"]
+        assert [loss.step for loss in patches] == list(range(1, 11))
+    assert {loss.density for loss in told} == {"whole part", "fine patches", "coarse patches"}
+    assert all(math.isfinite(loss.training) for loss in told)

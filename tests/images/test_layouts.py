@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from differnet.images.layouts import LAYOUTS, Dataset, LayoutError, list_pictures, read_layout
+from differnet.images.layouts import (
+    LAYOUTS,
+    Dataset,
+    LayoutError,
+    list_pictures,
+    parts_to_inspect,
+    read_layout,
+)
 from images.trees import BLANK, MARKED, masks, named, numbered, of_kind, plant
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -245,3 +252,48 @@ def test_the_real_aliens() -> None:
     dataset: Dataset = read_layout(SHARED / "aliens")
     assert dataset.layout == "folder"
     assert dataset.counts == {"train": {"good": 44}, "test": {"good": 14, "anomaly": 60}}
+
+
+# What is inspected.
+
+
+def test_parts_that_training_takes_are_not_inspected(tmp_path: Path) -> None:
+    plant(tmp_path, [*numbered("good", 8), *numbered("scratch", 3)])
+    found = parts_to_inspect(tmp_path)
+    assert (found.layout, found.left_out) == ("folder", 6)
+    assert named(of_kind(found.parts, "good")) == ["003.png", "007.png"]
+    assert named(of_kind(found.parts, "scratch")) == ["000.png", "001.png", "002.png"]
+
+
+def test_nothing_but_pictures_is_inspected_whole_and_without_a_label(tmp_path: Path) -> None:
+    plant(tmp_path, numbered("shift", 5))
+    found = parts_to_inspect(tmp_path / "shift")
+    assert (found.layout, found.left_out, len(found.parts)) == (None, 0, 5)
+    assert {part.label for part in found.parts} == {None}
+    # The folder above it is no layout, and its pictures are inspected all the same.
+    assert named(parts_to_inspect(tmp_path).parts) == named(found.parts)
+
+
+def test_a_folder_without_pictures_or_of_another_layout_is_refused(tmp_path: Path) -> None:
+    plant(tmp_path / "texts", ["notes.txt"], b"no picture")
+    with pytest.raises(LayoutError, match="pictures in"):
+        parts_to_inspect(tmp_path / "texts")
+    plant(tmp_path / "plates", numbered("good", 3))
+    with pytest.raises(LayoutError):
+        parts_to_inspect(tmp_path / "plates", "mtd")
+
+
+def test_one_product_is_chosen_by_name_where_there_are_several(tmp_path: Path) -> None:
+    for product in ("bolt", "nut"):
+        plant(tmp_path / product, [*numbered("train/good", 4), *numbered("test/good", 1)])
+        plant(tmp_path / product, numbered("test/dent", 1))
+        plant(tmp_path / product, ["ground_truth/dent/000_mask.png"], MARKED)
+    dataset = read_layout(tmp_path)
+    assert dataset.products == ("bolt", "nut")
+    assert len(dataset.of_one_product("nut").train_good) == 4
+    for name in ("", "screw"):
+        with pytest.raises(LayoutError, match=r"one product.*bolt, nut"):
+            dataset.of_one_product(name)
+    alone = read_layout(tmp_path / "nut")
+    assert alone.of_one_product() is alone
+    assert alone.product_name == "nut"

@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from differnet.batch import RunPlan, begin, work
-from differnet.cli.inspect import run_facts
 from differnet.detection import Detector
+from differnet.reporting import run_facts
 from differnet.store import Store
 from differnet.store.queue import Queue, Wanted
 

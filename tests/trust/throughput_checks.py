@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 
 from differnet.batch import RunPlan, begin, work
-from differnet.cli.inspect import run_facts
 from differnet.detection import DensitySettings, Detector, DetectorSettings
 from differnet.images.reading import encode_png, read_image
 from differnet.images.synthetic import make_sample_product
+from differnet.reporting import run_facts
 from differnet.store import Store
 from differnet.store.queue import Wanted
 from trust.finding import Figure, Finding

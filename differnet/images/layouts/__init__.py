@@ -5,6 +5,7 @@ its parts are listed. Nothing is decoded here except masks that tell by being bl
 """
 
 from differnet.images.layouts.files import PICTURE_SUFFIXES
+from differnet.images.layouts.inspecting import WRONG_INPUTS, ToInspect, parts_to_inspect, wrong_inputs
 from differnet.images.layouts.parts import GOOD, Dataset, Layout, LayoutError, Part, Split
 from differnet.images.layouts.registry import LAYOUTS, list_pictures, read_layout
 
@@ -12,11 +13,15 @@ __all__ = [
     "GOOD",
     "LAYOUTS",
     "PICTURE_SUFFIXES",
+    "WRONG_INPUTS",
     "Dataset",
     "Layout",
     "LayoutError",
     "Part",
     "Split",
+    "ToInspect",
     "list_pictures",
+    "parts_to_inspect",
     "read_layout",
+    "wrong_inputs",
 ]

@@ -89,6 +89,27 @@ class Dataset:
             for split in splits
         }
 
+    @property
+    def product_name(self) -> str:
+        """What to call the product: as the layout tells it, else by the folder's name."""
+        return self.products[0] if self.products else self.root.resolve().name
+
+    def of_one_product(self, product: str = "") -> Dataset:
+        """Keep one product's parts where there are several; a folder of one needs no name.
+
+        Raises:
+            LayoutError: There are several, and none of them is named.
+        """
+        if product in self.products:
+            return self.of_product(product)
+        if len(self.products) > 1:
+            raise LayoutError(
+                expected="one product, named with --product",
+                found=", ".join(self.products),
+                remedy="Name one of them: each product needs a model of its own.",
+            )
+        return self
+
     def of_product(self, product: str) -> Dataset:
         """Keep one product's parts.
 
