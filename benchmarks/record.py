@@ -213,6 +213,8 @@ def questions(store: Store, items: int) -> dict[str, Callable[[], Any]]:
     force = Asked(model_id=f"m-{product}", calibration_id="c", revision=3)
     of_run, everything = Asked(run_id=run), Asked()
     defects = (Verdict.DEFECT,)
+    month = Asked(product=product, since="2026-03-21", until="2026-04-20")
+    invalid = Asked(product=product, verdicts=(Verdict.INVALID,))
     queue, finished = Queue(store, "working"), Queue(store, run)
     item = store.items(of_run, limit=1)[0]
     deep = items * 9 // 10
@@ -265,6 +267,20 @@ def questions(store: Store, items: int) -> dict[str, Callable[[], Any]]:
         "part: all": lambda: store.items(Asked(part_id=item.part_id)),
         "picture: all": lambda: store.items(Asked(sha256=item.sha256)),
         "item: reviews": lambda: store.reviews(run, item.item_id),
+        "latest 20 runs: counts": lambda: store.counts_by_run(
+            [entry.run_id for entry in store.runs(limit=20)]
+        ),
+        "all: counts by day": lambda: store.counts_by_time(everything, 10),
+        "product: counts by day": lambda: store.counts_by_time(Asked(product=product), 10),
+        "product: counts by hour of 30 days": lambda: store.counts_by_time(month, 13),
+        "product: counts by last words": lambda: store.counts_by_judgement(Asked(product=product)),
+        "product: counts by last words of 30 days": lambda: store.counts_by_judgement(month),
+        "product: reasons of INVALID": lambda: store.counts_by_reasons(invalid),
+        "product: times of the latest 10,000": lambda: store.times(Asked(product=product), 10_000),
+        "products": lambda: store.products(),
+        "run before one": lambda: store.runs(product, 1, before="2026-04-20"),
+        "any change": lambda: store.changes(),
+        "how many of everything": lambda: store.sizes(),
         "audit trail": lambda: store.audit(),
         "job: progress": queue.progress,
         "job: progress of one that is finished": finished.progress,

@@ -266,7 +266,8 @@ def _drift(
 ) -> dict[str, Any]:
     """Ask of batches whether they are still what was calibrated on, at a false-alarm rate of 1 %."""
     quality = np.array([picture_quality(picture.pixels) for picture in pictures])
-    alarms = sum(calibration.drift(evidence[some], quality[some], 0.01).alarm for some in batches)
+    compared = (calibration.drift_figures(evidence[some], quality[some]) for some in batches)
+    alarms = sum(figures.test(0.01).alarm for figures in compared)
     return {"batches": len(batches), "alarms": alarms}
 
 

@@ -172,7 +172,12 @@ def current_run(*, again: bool = False) -> OpenedRun:
         st.stop()
     if run.facts.finished_at is None and not again:
         st.info("This run is not finished. The figures are those of the pictures inspected so far.")
-    return OpenedRun(run, judged=st.session_state.get("truth") == PEOPLE)
+    return OpenedRun(run, judged=judged())
+
+
+def judged() -> bool:
+    """Tell whether the last word of a person counts as the truth in place of the label."""
+    return st.session_state.get("truth") == PEOPLE
 
 
 def describe(entry: RunEntry) -> str:

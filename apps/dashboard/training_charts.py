@@ -32,8 +32,8 @@ def show_losses(task: TaskEntry) -> None:
     st.caption(
         "Negative log-likelihood, nats a vector: what training makes small. Thick and blue: the member that "
         "is trained now, or was last; thin and grey: those before it. Orange diamonds: parts that it is not "
-        "trained on, without the smoothing noise that training adds, so that their course counts and not their "
-        "level. A trial finds out whether a density's couplings help; else they are dropped."
+        "trained on, without the smoothing noise that training adds, so that their course counts and not "
+        "their level. A trial finds out whether a density's couplings help; else they are dropped."
     )
     with st.expander("The same as a table"):
         st.dataframe(

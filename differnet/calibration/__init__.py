@@ -24,11 +24,19 @@ from differnet.calibration.discovery import (
     good_among_flagged,
     share_of_good,
 )
-from differnet.calibration.drift import BatchDrift, Movement, batch_drift, movement_words, what_drifted
+from differnet.calibration.drift import (
+    BatchDrift,
+    Movement,
+    batch_drift,
+    detectable_shift,
+    movement_words,
+    what_drifted,
+)
 from differnet.calibration.expectation import Expectation, Kernel
 from differnet.calibration.heat import HEAT_NUMBERS, HeatScale
 from differnet.calibration.monitor import Monitor, MonitorState, log10_wealth, online_p_values
 from differnet.calibration.origins import GoodFigures, OriginRule
+from differnet.calibration.placing import drift_of_p_values, placed
 from differnet.calibration.revisions import Revision, RevisionError, Revisions
 from differnet.calibration.suspects import suspects
 from differnet.calibration.tails import TailScale, held_out_strangeness
@@ -94,6 +102,8 @@ __all__ = [
     "cross_bound",
     "cross_p_values",
     "decide",
+    "detectable_shift",
+    "drift_of_p_values",
     "expected_costs",
     "false_alarm_interval",
     "good_among_flagged",
@@ -103,6 +113,7 @@ __all__ = [
     "online_p_values",
     "p_values",
     "p_values_by_group",
+    "placed",
     "require_disjoint",
     "several_statistics",
     "share_of_good",

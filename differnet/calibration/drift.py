@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtri
 
 from differnet.calibration.conformal import CalibrationError
 from differnet.calibration.permutation import (
@@ -206,6 +207,16 @@ _SENTENCES = {
     "black_share": ("more of the pictures is black", "less of the pictures is black"),
     "white_share": ("more of the pictures is over-exposed", "less of the pictures is over-exposed"),
     "nll": ("the parts are stranger to the model", "the parts are more usual to the model than good parts"),
+    "strangeness": ("the parts are stranger", "the parts are more usual than good parts"),
+    "strangeness of the whole": ("the parts as a whole are stranger", "the parts as a whole are plainer"),
+    "strangeness of the patches": (
+        "the strangest places are stranger",
+        "the strangest places are more usual than those of good parts",
+    ),
+    "strangeness of the median cell": (
+        "most of the picture is stranger",
+        "most of the picture is plainer",
+    ),
     "energy of the whole": ("the parts as a whole are stranger", "the parts as a whole are plainer"),
     "energy of the median cell": (
         "most of the picture is stranger",
@@ -236,6 +247,38 @@ def movement_words(moved: Movement) -> str:
     if math.isinf(moved.deviations):
         return f"{said} ({moved.name} was the same in all calibration parts)"
     return f"{said} ({moved.name} {abs(moved.deviations):.1f} calibration standard deviations {side} usual)"
+
+
+def detectable_shift(parts: int, batch: int, alpha: float, statistics: int = 1, power: float = 0.9) -> float:
+    """Return how far a mean has to move so that `batch_drift` mostly notices, in standard deviations.
+
+    ``(z_{1 - alpha / 4k} + z_power) sqrt(1 / n + 1 / M)`` by the normal approximation, of k statistics that
+    are each asked for their mean, two-sided, and their distribution. No alarm shows no more than that
+    nothing moved further.
+
+    Args:
+        parts: Calibration parts, n.
+        batch: Parts of the batch, M.
+        alpha: False-alarm rate.
+        statistics: Statistics tested together, k.
+        power: How often such a shift is noticed.
+
+    Raises:
+        CalibrationError: No parts, or a rate that is not between 0 and 1.
+
+    Example:
+        >>> round(detectable_shift(200, 50, 0.01), 2)
+        0.65
+    """
+    _check_rate(alpha, 0.0)
+    if min(parts, batch, statistics) < 1 or not 0 < power < 1:
+        raise CalibrationError(
+            expected="calibration parts, a batch, statistics, and a power between 0 and 1",
+            found=f"{parts}, {batch}, {statistics} and {power}",
+            remedy="Give a batch of at least one part.",
+        )
+    sure = float(ndtri(1 - alpha / (4 * statistics)) + ndtri(power))
+    return sure * math.sqrt(1 / parts + 1 / batch)
 
 
 def _names(names: Sequence[str] | None, statistics: int) -> tuple[str, ...]:

@@ -149,6 +149,7 @@ def _formats(words: str) -> list[str]:
 
 
 def dashboard(
+    ctx: typer.Context,
     runs: Annotated[
         Path | None,
         typer.Argument(
@@ -203,7 +204,14 @@ def dashboard(
     chosen = _free_port(port)
     from differnet.reporting import dashboard_command, dashboard_environment
 
-    told = dashboard_environment(record, home, read_only=read_only)
+    origins = {
+        "record": _origin(ctx, "place", "default: record.db, here or beside the runs"),
+        "workspace": _origin(
+            ctx, "workspace", "default: the folder of the record, else the one where it was started"
+        ),
+        "read_only": _origin(ctx, "read_only", "default"),
+    }
+    told = dashboard_environment(record, home, read_only=read_only, origins=origins)
     shown.note(
         f"Dashboard of {shown_place(record)}: open http://127.0.0.1:{chosen} in a browser. Ctrl-C ends it."
     )
@@ -213,6 +221,17 @@ def dashboard(
         # The usual way to end it, no failure.
         return
     raise typer.Exit(1 if ended.returncode else 0)
+
+
+def _origin(ctx: typer.Context, name: str, usual: str) -> str:
+    """Say in words who gave a parameter its value."""
+    parameter = next(each for each in ctx.command.params if each.name == name)
+    source = ctx.get_parameter_source(name)
+    if source is not None and source.name == "COMMANDLINE":
+        return f"option {parameter.opts[0]}"
+    if source is not None and source.name == "ENVIRONMENT":
+        return f"environment variable {parameter.envvar}"
+    return usual
 
 
 def _keep_known(shown: Terminal, place: str, home: Path, runs: Path | None, *, read_only: bool) -> None:

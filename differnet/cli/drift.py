@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from differnet.cli.data import JsonOption, LayoutOption
+from differnet.cli.db import USUAL_PLACE, PlaceOption, open_record
 from differnet.cli.exits import ExitCode
 from differnet.cli.inspect import Wanted, expand
 from differnet.cli.terminal import Terminal, plain_table, terminal
@@ -30,9 +31,15 @@ def _drift() -> None:
 def check(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that `differnet train` wrote.")],
     places: Annotated[
-        list[Path],
-        typer.Argument(metavar="IMAGES_OR_RUN...", help="Pictures, folders of them, or runs of them."),
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="[IMAGES_OR_RUN...]", help="Pictures, folders of them, or runs of them."),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="NAME", help="A run of the record instead; see --db.")
+    ] = None,
+    latest: Annotated[
+        int | None, typer.Option("--latest", metavar="NUMBER", min=1, help="With --run: its latest parts.")
+    ] = None,
     alpha: Annotated[
         float,
         typer.Option(
@@ -41,18 +48,26 @@ def check(
     ] = 0.01,
     layout: LayoutOption = "auto",
     device: DeviceOption = "auto",
+    place: PlaceOption = USUAL_PLACE,
     as_json: JsonOption = False,
 ) -> None:
     """Is this batch still what the model was calibrated on? Exit code 3 when it is not.
 
     Compared are how the pictures look and how improbable they are. Defects are a change as well: parts whose
-    folder calls them defective are left out, and a batch without labels should hold few.
+    folder, or in the record a person, calls them defective are left out, and a batch without labels should
+    hold few.
     """
+    if (run is None) == (not places) or (latest is not None and run is None):
+        raise typer.BadParameter("give pictures and runs in folders, or --run NAME with or without --latest")
     shown = terminal()
-    wanted = good_or_unknown(shown, [item for place in places for item in _wanted(shown, place, layout)])
+    if run is not None:
+        paths, lost = _of_record(shown, place, run, latest)
+    else:
+        wanted = [item for each in places or () for item in _wanted(shown, each, layout)]
+        paths, lost = [item.path for item in good_or_unknown(shown, wanted)], 0
     detector = load_model(model, device)
     with shown.steps() as steps:
-        found = detector.drift([item.path for item in wanted], alpha, steps)
+        found = detector.drift(paths, alpha, steps)
     for path, reason in detector.skipped[:NAMED_SKIPS]:
         shown.warn(f"left out {path}: {reason}")
     if len(detector.skipped) > NAMED_SKIPS:
@@ -60,7 +75,7 @@ def check(
     from differnet.calibration import movement_words
 
     words = [movement_words(moved) for moved in found.moved]
-    parts = len(wanted) - len(detector.skipped)
+    parts = len(paths) - len(detector.skipped)
     if as_json:
         shown.write_json(
             {
@@ -71,7 +86,7 @@ def check(
                 "calibration_parts": detector.facts()["calibration"]["parts"],
                 "words": words,
                 "statistics": [asdict(each) for each in found.statistics],
-                "skipped": len(detector.skipped),
+                "skipped": len(detector.skipped) + lost,
             }
         )
     else:
@@ -91,7 +106,7 @@ def check(
         shown.note("What is promised of good parts does not hold for such a batch. Look for the cause, or")
         shown.note(f"calibrate on parts as they are now: differnet calibrate {model} GOOD")
         raise typer.Exit(ExitCode.FAIL_ON)
-    if detector.skipped:
+    if detector.skipped or lost:
         raise typer.Exit(ExitCode.QUARANTINED)
 
 
@@ -110,13 +125,30 @@ def _wanted(shown: Terminal, place: Path, layout: str) -> list[Wanted]:
     return wanted
 
 
+def _of_record(shown: Terminal, place: str, run: str, latest: int | None) -> tuple[list[Path], int]:
+    """Find the pictures of a run of the record; return them, and how many are not there any more."""
+    from differnet.reporting.drifting import pictures_of_run
+
+    with open_record(place, known=True) as store:
+        found = pictures_of_run(store, run, (Path(),), latest)
+    if found.left_out:
+        shown.note(f"{found.left_out:,} parts known as defects or wrong inputs are left out.")
+    for words in found.lost[:NAMED_SKIPS]:
+        shown.warn(f"left out {words}")
+    if len(found.lost) > NAMED_SKIPS:
+        shown.warn(f"left out {len(found.lost) - NAMED_SKIPS:,} more pictures that are not there")
+    return list(found.paths), len(found.lost)
+
+
 def good_or_unknown(shown: Terminal, wanted: Sequence[Wanted]) -> list[Wanted]:
     """Leave out parts that their folder calls defective: no batch of good parts resembles them.
 
     Raises:
         PlaceError: Nothing is left.
     """
-    kept = [item for item in wanted if item.label in (None, "good")]
+    from differnet.reporting.drifting import may_be_good
+
+    kept = [item for item in wanted if may_be_good(item.label)]
     if len(kept) < len(wanted):
         shown.note(f"{len(wanted) - len(kept):,} parts labelled as defects or wrong inputs are left out.")
     if not kept:

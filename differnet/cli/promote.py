@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,10 +14,10 @@ from differnet.cli.retrain import show_comparison
 from differnet.cli.review import ByOption
 from differnet.cli.terminal import Terminal, terminal
 from differnet.cli.threshold import person
-from differnet.cli.train import MANIFEST, load_model
+from differnet.cli.train import load_model
 
 if TYPE_CHECKING:
-    from differnet.detection import Detector
+    from differnet.reviewing import Replaced
 
 
 def promote(
@@ -64,19 +63,11 @@ def _promote(
 ) -> None:
     shown = terminal()
     _mend(shown, model)
-    from differnet.reviewing import (
-        carry_thresholds,
-        keep_thresholds_beside_previous,
-        kept_comparison,
-        objections,
-        previous_of,
-    )
-    from differnet.reviewing import promote as put_in_place
+    from differnet.reviewing import replace_model, weigh
 
     old_detector, new_detector = load_model(model), load_model(new)
-    _require_another(new, model, new_detector, old_detector)
-    compared = kept_comparison(new)
-    against = objections(compared, old_detector, new_detector)
+    weighed = weigh(new, model, new_detector, old_detector)
+    compared, against = weighed.comparison, weighed.against
     if compared is not None and (against or not anyway):
         show_comparison(shown, compared)
         shown.blank()
@@ -88,48 +79,21 @@ def _promote(
         )
     for sentence in against:
         shown.warn(f"promoted anyway: {sentence}")
-    facts: dict[str, Any] = {
-        "reason": reason,
-        "from": old_detector.model_id,
-        "to": new_detector.model_id,
-        "source": str(new.resolve()),
-        "anyway": anyway,
-        "against": list(against),
-    }
     with open_record(place) as store:
-        # Noted before and after, so that the record also tells of one that was cut off.
-        store.note(author, "begin promotion", str(model.resolve()), facts)
-        carry_thresholds(new, model, new_detector, author, reason)
-        keep_thresholds_beside_previous(model)
-        in_one_step = put_in_place(new, model)
-        store.note(author, "promote", str(model.resolve()), facts)
-    _tell(shown, model, facts, previous_of(model), in_one_step, as_json)
+        done = replace_model(store, weighed, author=author, reason=reason, anyway=anyway)
+    _tell(shown, done, as_json)
 
 
 def _go_back(model: Path, reason: str, author: str, place: str, as_json: bool) -> None:
     shown = terminal()
     _mend(shown, model)
-    from differnet.reviewing import (
-        carry_thresholds,
-        keep_thresholds_beside_previous,
-        no_previous,
-        previous_of,
-        put_back,
-    )
+    from differnet.reviewing import require_previous, return_to_previous
 
-    previous = previous_of(model)
-    if not (previous / MANIFEST).is_file():
-        raise no_previous(model)
     # The one in use may be damaged; the one that is to come must not be.
-    detector = load_model(previous)
-    facts: dict[str, Any] = {"reason": reason, "from": _told_id(model), "to": detector.model_id}
+    detector = load_model(require_previous(model))
     with open_record(place) as store:
-        store.note(author, "begin return", str(model.resolve()), facts)
-        carry_thresholds(previous, model, detector, author, reason)
-        keep_thresholds_beside_previous(model)
-        in_one_step = put_back(model)
-        store.note(author, "return to previous model", str(model.resolve()), facts)
-    _tell(shown, model, facts, previous, in_one_step, as_json)
+        done = return_to_previous(store, model, detector, author=author, reason=reason)
+    _tell(shown, done, as_json)
 
 
 def _mend(shown: Terminal, model: Path) -> None:
@@ -139,41 +103,18 @@ def _mend(shown: Terminal, model: Path) -> None:
         shown.warn("an earlier promotion was cut off; it has been finished or undone.")
 
 
-def _require_another(new: Path, model: Path, theirs: Detector, ours: Detector) -> None:
-    names = ("model_id", "calibration_id")
-    if all(theirs.facts()[name] == ours.facts()[name] for name in names):
-        from differnet.reviewing import PromotionError
-
-        raise PromotionError(
-            expected=f"another model than the one at {model}",
-            found=f"the same at {new}",
-            remedy="It is in its place already. To return to the one before: --back.",
-        )
-
-
-def _told_id(model: Path) -> str | None:
-    """Return which model a manifest says it is; the model need not be sound."""
-    try:
-        return str(json.loads((model / MANIFEST).read_bytes())["model_id"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _tell(
-    shown: Terminal, model: Path, facts: dict[str, Any], previous: Path, in_one_step: bool, as_json: bool
-) -> None:
-    if not in_one_step:
+def _tell(shown: Terminal, done: Replaced, as_json: bool) -> None:
+    if not done.in_one_step:
         shown.warn(
             "this file system cannot exchange two folders in one step: for an instant there was no model. "
             "What a loss of power leaves in that instant is mended by the next differnet promote."
         )
     if as_json:
-        shown.write_json({"model": model, "previous": previous, **facts})
+        shown.write_json({"model": done.model, "previous": done.previous, **done.facts})
         return
-    before = "the other" if facts["from"] is None else facts["from"][:8]
-    shown.note(f"Model {facts['to'][:8]} is in place at {model}; {before} is kept as {previous.name}.")
-    shown.write(str(model))
-    shown.note(f"To return: differnet promote --back {model} --reason WHY")
+    shown.note(done.words)
+    shown.write(str(done.model))
+    shown.note(f"To return: differnet promote --back {done.model} --reason WHY")
     shown.note(
         "Programs that have loaded the model before go on with the old one until they are started again."
     )

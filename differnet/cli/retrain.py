@@ -32,7 +32,6 @@ from differnet.cli.train import (
 )
 
 if TYPE_CHECKING:
-    from differnet.evaluation import Rate
     from differnet.reviewing import Comparison, Plan
 
 # Pictures whose verdict changes that are shown; the file beside the model holds every picture.
@@ -151,34 +150,16 @@ def show_comparison(shown: Terminal, compared: Comparison) -> None:
         shown: Where to.
         compared: On the same pictures.
     """
+    from differnet.reviewing import comparison_rows, comparison_words
+
+    first, *rest = comparison_words(compared)
     shown.blank()
-    shown.note(
-        f"Compared on {compared.good:,} good parts and {compared.defects:,} defects that neither model has "
-        f"learned ({compared.held_out:,} held out, {compared.reviewed:,} reviewed), each model by its own "
-        "thresholds:"
-    )
-    old, new = compared.old, compared.new
-    rows: list[tuple[str, str, str]] = [("AUROC, part", _figure(old.auroc), _figure(new.auroc))]
-    if old.auroc is not None:
-        lower, higher = (f"{side.auroc_low:.4f} to {side.auroc_high:.4f}" for side in (old, new))
-        rows.append(("  95 %", lower, higher))
-    for name, before, after in (
-        ("overkill (good parts rejected)", old.overkill, new.overkill),
-        ("escapes (defects passed)", old.escape, new.escape),
-        ("sent to review", old.review, new.review),
-    ):
-        rows.append((name, _count(before), _count(after)))
-        if before.of:
-            rows.append(("  95 %", _bounds(before), _bounds(after)))
-    shown.show(plain_table(("", f"present {old.model_id[:8]}", f"new {new.model_id[:8]}"), rows))
-    difference = compared.difference
+    shown.note(first)
+    heads = ("", f"present {compared.old.model_id[:8]}", f"new {compared.new.model_id[:8]}")
+    shown.show(plain_table(heads, comparison_rows(compared)))
     shown.blank()
-    if difference is not None:
-        verdicts = {"above": "the new model is better", "below": "the new model is worse", "tie": "a tie"}
-        shown.note(
-            f"AUROC, new minus present: {difference.difference:+.4f} "
-            f"(95 %: {difference.low:+.4f} to {difference.high:+.4f}), {verdicts[difference.word]}."
-        )
+    for sentence in rest:
+        shown.note(sentence)
     _show_flips(shown, compared)
     if compared.cannot:
         shown.note("What cannot be concluded:")
@@ -192,15 +173,9 @@ def _show_flips(shown: Terminal, compared: Comparison) -> None:
         shown.note("No verdict changes.")
         return
     shown.note(f"{len(flips):,} of {len(compared.pictures):,} verdicts change:")
-    rows = [
-        (
-            pair.path,
-            pair.truth,
-            f"{pair.old_verdict.value} -> {pair.new_verdict.value}",
-            f"{_short(pair.old_strangeness)} -> {_short(pair.new_strangeness)}",
-        )
-        for pair in flips[:SHOWN_FLIPS]
-    ]
+    from differnet.reviewing import flip_rows
+
+    rows = flip_rows(flips[:SHOWN_FLIPS])
     shown.show(plain_table(("picture", "is", "verdict", "strangeness"), rows))
     if len(flips) > SHOWN_FLIPS:
         shown.note(f"and {len(flips) - SHOWN_FLIPS:,} more, in the file beside the model.")
@@ -223,23 +198,3 @@ def _tell_plan(shown: Terminal, chosen: Plan) -> None:
         )
     if chosen.doubted:
         shown.note(f"{chosen.doubted:,} test parts that nobody could tell are not compared.")
-
-
-def _figure(auroc: float | None) -> str:
-    return "not measured" if auroc is None else f"{auroc:.4f}"
-
-
-def _count(of: Rate) -> str:
-    from differnet.evaluation import percent
-
-    return "no cases" if of.share is None else f"{of.events:,} of {of.of:,}, {percent(of.share)}"
-
-
-def _bounds(of: Rate) -> str:
-    from differnet.evaluation import percent
-
-    return f"{percent(of.low)} to {percent(of.high)}"
-
-
-def _short(strangeness: float | None) -> str:
-    return "none" if strangeness is None else f"{strangeness:.2f}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
     from differnet.detection.detector import Detector
+    from differnet.detection.examining import Examined, ModelCheck, examine_bundle
     from differnet.detection.family import Family
     from differnet.detection.founding import DifferNet, DifferNetSettings
     from differnet.detection.gaussian import PooledGaussian
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "densities": ("DensitySettings", "PartDensity", "PatchDensity"),
     "detector": ("Detector",),
+    "examining": ("Examined", "ModelCheck", "examine_bundle"),
     "family": ("Family",),
     "founding": ("DifferNet", "DifferNetSettings"),
     "gaussian": ("PooledGaussian",),
@@ -56,6 +58,7 @@ __all__ = [
     "DetectorSettings",
     "DifferNet",
     "DifferNetSettings",
+    "Examined",
     "Family",
     "GoodParts",
     "InForce",
@@ -63,12 +66,14 @@ __all__ = [
     "Method",
     "MethodError",
     "MethodSettings",
+    "ModelCheck",
     "PartDensity",
     "PatchDensity",
     "PatchScale",
     "PooledGaussian",
     "adopt_current",
     "belongs",
+    "examine_bundle",
     "in_force",
     "patch_vectors",
     "pooled_statistics",

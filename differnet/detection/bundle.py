@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -71,9 +71,15 @@ from differnet.features import (
     network_tensors,
     sha256_of,
 )
-from differnet.flows import Flow, UnhealthyFlow, audit
+from differnet.flows import Flow, HealthReport, UnhealthyFlow, audit
+from differnet.flows.health import FAR, FAR_LIMIT, LARGEST_LIMIT, MEDIAN_LIMIT
 from differnet.images.reading import ReadingRule
 from differnet.records import DiffernetError
+
+Told = Callable[[str, str], None]
+
+LOADING_CHECKS = ("manifest", "files", "densities", "golden pictures", "round trip")
+"""What a bundle has to pass, in this order."""
 
 SCHEMA: Literal[7] = 7
 _GOLDEN_PICTURES = 3
@@ -134,21 +140,30 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def load_bundle(folder: Path, device: str = "auto") -> Detector:
+def load_bundle(folder: Path, device: str = "auto", told: Told | None = None) -> Detector:
     """Read a bundle back, check it, and let it prove itself on its golden pictures.
+
+    Args:
+        folder: Of the bundle.
+        device: Where it is to judge.
+        told: Called with each of `LOADING_CHECKS` that is passed, and what was found.
 
     Raises:
         BundleError: Anything at all is not as the manifest says.
         BackboneError: The device is not there.
     """
+    say = told or (lambda check, words: None)
     choose_device(device)
     manifest = read_manifest(folder)
+    say("manifest", f"form {manifest.schema_version}, strict, and sealed as it was written")
     try:
         ensemble = _check_files(manifest, folder)
+        say("files", f"{len(manifest.files)} files, names, shapes and every sha256 as the manifest says")
         detector = _rebuild(manifest, folder, device, ensemble)
         if detector.model_id != manifest.model_id:
             raise wrong(f"model {manifest.model_id}", f"model {detector.model_id}")
-        _self_test(detector, manifest.golden)
+        say("densities", f"rebuilt, all figures finite, model {manifest.model_id}")
+        _self_test(detector, manifest.golden, say)
     except BundleError:
         raise
     except (DiffernetError, *_UNFIT) as error:
@@ -392,10 +407,17 @@ def _rebuild_calibration(manifest: Manifest, tensors: dict[str, Tensor]) -> Cali
     )
 
 
-def _self_test(detector: Detector, golden: Golden) -> None:
+def _self_test(detector: Detector, golden: Golden, say: Told) -> None:
+    say("golden pictures", _check_golden(detector, golden))
+    say("round trip", _check_health(detector, golden.seed))
+
+
+def _check_golden(detector: Detector, golden: Golden) -> str:
+    """Raise unless a detector reproduces its golden figures; return how well it does, in words."""
     every = _golden_figures(detector, golden.seed)
     if set(every) != set(golden.figures):
         raise wrong(f"golden figures of {', '.join(every)}", ", ".join(sorted(golden.figures)) or "none")
+    largest = 0.0
     for name, found in every.items():
         expected = np.asarray(golden.figures[name])
         alike = found.shape == expected.shape
@@ -407,16 +429,30 @@ def _self_test(detector: Detector, golden: Golden) -> None:
                 f"the golden pictures' figures of {name} to {allowed:.3g}",
                 f"a difference of {difference:.3g}",
             )
-    for name, density in detector._fitted().judging:
-        _require_health(density.flow, name, golden.seed)
+        largest = max(largest, difference / allowed)
+    number = sum(figures.size for figures in every.values())
+    return f"{number} figures of {_GOLDEN_PICTURES} pictures reproduced, to {largest:.1%} of what is allowed"
 
 
-def _require_health(flow: Flow, name: str, seed: int) -> None:
+def _check_health(detector: Detector, seed: int) -> str:
+    """Raise unless every flow still inverts; return how well they do, in words."""
+    reports = [_require_health(d.flow, name, seed) for name, d in detector._fitted().judging]
+    typical = max(report.median_error for report in reports)
+    largest = max(report.largest_error for report in reports)
+    far = max(report.far_error for report in reports)
+    return (
+        f"{len(reports)} densities invert: relative errors of at most {typical:.2g} in the median (limit "
+        f"{MEDIAN_LIMIT:g}), {largest:.2g} at worst ({LARGEST_LIMIT:g}), {far:.2g} at {FAR:g} sigma "
+        f"({FAR_LIMIT:g})"
+    )
+
+
+def _require_health(flow: Flow, name: str, seed: int) -> HealthReport:
     """Raise unless a flow still inverts, on its own samples and a hundred times as far out."""
     generator = torch.Generator().manual_seed(seed)
     context = torch.zeros(_HEALTH_SAMPLES, flow.context_features) if flow.context_features else None
     try:
-        audit(flow, flow.sample((_HEALTH_SAMPLES,), context, generator=generator), context)
+        return audit(flow, flow.sample((_HEALTH_SAMPLES,), context, generator=generator), context)
     except UnhealthyFlow as error:
         raise wrong(f"a healthy flow {name}", error.found) from error
 

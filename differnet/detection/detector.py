@@ -33,6 +33,7 @@ from differnet.detection.ensemble import (
 from differnet.detection.ignoring import IgnoreMask
 from differnet.detection.judging import (
     Calibration,
+    DriftFigures,
     Identity,
     Judge,
     SpoiltParts,
@@ -300,7 +301,7 @@ class Detector:
         Compared are how the pictures look and the raw evidence. With calibration parts of their own (scheme
         ``split``) the rate is exact. Cross-fitted ones were judged by members that had seen fewer parts than
         judge the batch: it is a close approximation then, and strangest patches are not compared, see
-        `Calibration.drift`. Defects in the batch count as a change.
+        `Calibration.drift_figures`. Defects in the batch count as a change.
 
         Args:
             pictures: A batch of parts. Files that cannot be read are left out and listed in ``skipped``.
@@ -311,6 +312,18 @@ class Detector:
             DetectorError: Nothing can be read, or the model was calibrated on variations of very few parts.
             CalibrationError: The parts are too few for ``alpha``.
         """
+        return self.drift_figures(pictures, progress).test(alpha)
+
+    def drift_figures(self, pictures: Sequence[Source], progress: Progress | None = None) -> DriftFigures:
+        """Measure a batch as `drift` compares it, to look at its figures part by part.
+
+        Args:
+            pictures: A batch of parts. Files that cannot be read are left out and listed in ``skipped``.
+            progress: Called with ("drift", done, total).
+
+        Raises:
+            DetectorError: Nothing can be read, or the model was calibrated on variations of very few parts.
+        """
         calibration = self._judge().calibration
         if not calibration.promised:
             raise DetectorError(
@@ -318,9 +331,10 @@ class Detector:
                 found=f"one of variations of {calibration.parts}, which no batch resembles",
                 remedy="Calibrate it on further good parts: differnet calibrate MODEL GOOD.",
             )
+        self.skipped = []
         seen = Seen()
         features = self._extract(pictures, "drift", progress, seen)
-        return calibration.drift(self._fitted().evidence(features), seen.figures, alpha)
+        return calibration.drift_figures(self._fitted().evidence(features), seen.figures, seen.names)
 
     @property
     def trained_on(self) -> frozenset[str]:

@@ -78,6 +78,34 @@ class SpoiltParts:
 
 
 @dataclass(frozen=True)
+class DriftFigures:
+    """A batch beside the calibration parts, in figures that can be compared.
+
+    Attributes:
+        names: Of the k figures: how the pictures look, then how improbable they are.
+        calibration: ``(n, k)`` of the calibration parts.
+        batch: ``(M, k)`` of the batch.
+        pictures: Names of the M pictures, in their order; none where nobody asked.
+    """
+
+    names: tuple[str, ...]
+    calibration: Figures
+    batch: Figures
+    pictures: tuple[str, ...]
+
+    def test(self, alpha: float) -> BatchDrift:
+        """Test whether the batch is exchangeable with the calibration parts.
+
+        Args:
+            alpha: False-alarm rate.
+
+        Raises:
+            CalibrationError: As `batch_drift`.
+        """
+        return batch_drift(self.calibration, self.batch, alpha, self.names)
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What the good parts showed, out of fold; everything a verdict rests on.
 
@@ -183,10 +211,10 @@ class Calibration:
         good = np.hstack([self.cells, self.whole, self.local, self.nll_local])
         return GoodFigures.fit(good).distances(np.hstack([raw.cells, raw.whole, raw.local, raw.nll_local]))
 
-    def drift(self, raw: RawEvidence, quality: Figures, alpha: float) -> BatchDrift:
-        """Test whether a batch is still what this calibration was made on.
+    def drift_figures(self, raw: RawEvidence, quality: Figures, pictures: Sequence[str] = ()) -> DriftFigures:
+        """Lay a batch beside the parts that this calibration was made on.
 
-        How the pictures look is asked first, so that of two that moved alike the plainer one is told first.
+        How the pictures look stands first, so that of two that moved alike the plainer one is told first.
         Of cross-fitted parts the evidence of the strangest patches is left out: the density that judges a new
         part's patches has seen more parts than the ones that judged these, and spreads it further (1.7 times
         with 80 parts of the sample product). The whole and the median cell are averages, and agree.
@@ -194,10 +222,7 @@ class Calibration:
         Args:
             raw: Evidence of the batch.
             quality: ``(parts, 4)`` its `QUALITY_FIGURES`.
-            alpha: False-alarm rate.
-
-        Raises:
-            CalibrationError: As `batch_drift`.
+            pictures: Their names, where anybody wants to know.
         """
         names = list(QUALITY_FIGURES[: self.quality.shape[1]])
         compared = [(self.quality, quality[:, : len(names)])]
@@ -213,7 +238,7 @@ class Calibration:
             names += [words] if len(scales) == 1 else [f"{words}, scale {i}" for i in scales]
             compared.append((good, asked))
         calibrated, batch = (np.hstack(tables) for tables in zip(*compared, strict=True))
-        return batch_drift(calibrated, batch, alpha, names)
+        return DriftFigures(tuple(names), calibrated, batch, tuple(pictures))
 
     def boundary(self, spoilt: SpoiltParts) -> OriginRule:
         """Learn to tell defects from wrong inputs among pictures that are strange enough for the question.

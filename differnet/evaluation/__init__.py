@@ -1,5 +1,6 @@
 """How well strangeness tells defects from good parts, and how sure that is: arrays in, numbers out."""
 
+from differnet.evaluation.control_chart import ControlChart, p_chart, same_share, signal_words
 from differnet.evaluation.intervals import (
     AurocDifference,
     AurocInterval,
@@ -26,6 +27,7 @@ from differnet.evaluation.metrics import (
 __all__ = [
     "AurocDifference",
     "AurocInterval",
+    "ControlChart",
     "MetricError",
     "PixelCurves",
     "Rate",
@@ -38,8 +40,11 @@ __all__ = [
     "fpr_at_tpr",
     "image_auroc",
     "largest_rate",
+    "p_chart",
     "p_value_uniformity",
     "percent",
     "proportion_interval",
     "rate",
+    "same_share",
+    "signal_words",
 ]

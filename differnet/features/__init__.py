@@ -7,6 +7,7 @@ from differnet.features.backbone import (
     BackboneError,
     Preprocessing,
     choose_device,
+    gpus,
     network_tensors,
     prepare_batch,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "WeightsError",
     "choose_device",
     "find_weights",
+    "gpus",
     "network_tensors",
     "packaged_file",
     "prepare_batch",

@@ -266,6 +266,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def gpus() -> list[tuple[str, int]]:
+    """Return name and memory, in bytes, of each GPU that torch can use here."""
+    number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    facts = [torch.cuda.get_device_properties(i) for i in range(number)]
+    return [(str(each.name), int(each.total_memory)) for each in facts]
+
+
 def prepare_batch(pictures: list[Picture], preprocessing: Preprocessing) -> Tensor:
     """Stack the network input of several pictures, ``(batch, 3, size, size)``."""
     return torch.from_numpy(np.stack([preprocessing.prepare(p.pixels) for p in pictures]))

@@ -183,6 +183,22 @@ class Artefacts:
             return None
 
 
+def closeup_square(record: Record) -> tuple[int, int, int] | None:
+    """Tell where a record's close-up was cut out: left, top and side in pixels of the original picture.
+
+    Returns:
+        ``None`` where the record has no region, and so no close-up.
+
+    Example:
+        >>> closeup_square(Record("r", "i", "p", "", "p.png", "0", Verdict.PASS, ())) is None
+        True
+    """
+    if not record.regions or not record.width or not record.height:
+        return None
+    strongest = max(record.regions, key=lambda region: region.peak)
+    return _square_round(strongest, record.height, record.width, 1.0)
+
+
 def heat_map_path(item_id: str) -> str:
     """Name a picture's heat map, relative to the run's folder."""
     return f"heat_maps/{item_id}.npz"
@@ -299,12 +315,18 @@ def shrink(pixels: NDArray[Kind], side: int) -> NDArray[Kind]:
 
 
 def _cut_out(pixels: NDArray[np.uint8], region: Region, scale: float) -> NDArray[np.uint8]:
-    """Cut a square round a region, with half its size of surroundings on every side."""
+    """Cut a square round a region."""
     height, width = pixels.shape[:2]
+    left, top, side = _square_round(region, height, width, scale)
+    return shrink(pixels[top : top + side, left : left + side], CLOSEUP_SIDE)
+
+
+def _square_round(region: Region, height: int, width: int, scale: float) -> tuple[int, int, int]:
+    """Lay a square round a region, with half its size of surroundings on every side, inside the picture."""
     side = int(min(max(2 * max(region.width, region.height) * scale, 96), height, width))
     left = int(np.clip((region.x + region.width / 2) * scale - side / 2, 0, width - side))
     top = int(np.clip((region.y + region.height / 2) * scale - side / 2, 0, height - side))
-    return shrink(pixels[top : top + side, left : left + side], CLOSEUP_SIDE)
+    return left, top, side
 
 
 def _pack_heat_map(heat_map: NDArray[np.float32]) -> bytes:

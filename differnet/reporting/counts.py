@@ -6,7 +6,8 @@ that was rejected, *escape* a defect that passed, *review load* the share a pers
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,12 @@ WRONG_INPUT_LABELS = ("wrong input", "wrong inputs", "ood")
 
 KIND_UNNAMED = "defect, kind not named"
 """Stands for the kind of what a person called a defect, and nobody anything closer."""
+
+UNREVIEWED = ""
+"""Stands for the judgement of a part that nobody has said anything of."""
+
+Counts = Mapping[tuple[str | None, Verdict, str, str], int]
+"""Pictures by label, verdict, what a person said last (or `UNREVIEWED`) and the kind of defect they named."""
 
 
 class Truth(IntEnum):
@@ -269,7 +276,24 @@ def tabulate(truth: NDArray[np.int8], codes: NDArray[np.int8]) -> VerdictCounts:
     """
     width = len(VERDICTS)
     cells = np.bincount(truth.astype(np.int64) * width + codes, minlength=len(Truth) * width)
-    table = cells.reshape(len(Truth), width).astype(np.int64)
+    return counted(cells.reshape(len(Truth), width).astype(np.int64))
+
+
+def counted(table: NDArray[np.int64]) -> VerdictCounts:
+    """Take the rates from a table of truth by verdict.
+
+    Args:
+        table: ``(4, 5)`` counts, rows in the order of `Truth`, columns of `VERDICTS`.
+
+    Returns:
+        The table, and the rates with their intervals.
+
+    Example:
+        >>> table = np.zeros((4, 5), np.int64)
+        >>> table[Truth.GOOD], table[Truth.DEFECT] = [90, 5, 5, 0, 0], [2, 0, 18, 0, 0]
+        >>> str(counted(table).overkill), str(counted(table).escape)
+        ('5.0 % (1.6 % to 11.3 %)', '10.0 % (1.2 % to 31.7 %)')
+    """
     passed, review, defect, ood, invalid = (int(column) for column in table.sum(axis=0))
     good, faulty = table[Truth.GOOD], table[Truth.DEFECT]
     judged = passed + review + defect + ood
@@ -370,14 +394,27 @@ def kinds_table(
     Returns:
         Kind to ``(5,)`` counts in the order of `VERDICTS`.
     """
-    said = {record.item_id: review for record, review in reviews}
+    said = {record.item_id: (review.judgement, review.kind) for record, review in reviews}
+    return kinds_of_counts(
+        Counter((r.label, r.verdict, *said.get(r.item_id, (UNREVIEWED, ""))) for r in records)
+    )
+
+
+def kinds_of_counts(counts: Counts) -> dict[str, NDArray[np.int64]]:
+    """Count verdicts for each kind of defect and wrong input, see `kinds_table`.
+
+    Args:
+        counts: Of pictures by label, verdict, what a person said last, and which kind of defect they named.
+
+    Returns:
+        Kind to ``(5,)`` counts in the order of `VERDICTS`, the most frequent first.
+    """
     kinds: dict[str, NDArray[np.int64]] = {}
-    for record in records:
-        review = said.get(record.item_id)
-        kind = kind_of(record.label, review.judgement if review else None, review.kind if review else "")
+    for (label, verdict, judgement, named), number in counts.items():
+        kind = kind_of(label, judgement or None, named)
         if kind is not None:
             row = kinds.setdefault(kind, np.zeros(len(VERDICTS), dtype=np.int64))
-            row[VERDICTS.index(record.verdict)] += 1
+            row[VERDICTS.index(verdict)] += number
     return dict(sorted(kinds.items(), key=lambda item: (-int(item[1].sum()), item[0])))
 
 
@@ -404,6 +441,20 @@ def kind_of(label: str | None, judgement: str | None, kind: str) -> str | None:
     if judgement == "good":
         return None
     return kind or (labelled if truth_of(labelled) is Truth.DEFECT else KIND_UNNAMED)
+
+
+def truth_of_review(label: str | None, judgement: str) -> Truth:
+    """Sort a part into what it counts as where a person's last word stands over the label.
+
+    Args:
+        label: Of its folder.
+        judgement: ``good``, ``defect``, ``unsure``, or `UNREVIEWED`.
+
+    Example:
+        >>> truth_of_review("good", "defect").words, truth_of_review("dent", "unsure").words
+        ('defect', 'defect')
+    """
+    return {"good": Truth.GOOD, "defect": Truth.DEFECT}.get(judgement, truth_of(label))
 
 
 def judgements_table(reviews: Iterable[tuple[Record, ReviewEntry]]) -> dict[str, NDArray[np.int64]]:

@@ -262,6 +262,82 @@ def data_uri(content: bytes, kind: str = "image/jpeg") -> Markup:
     return Markup("data:{};base64,{}").format(kind, base64.b64encode(content).decode("ascii"))
 
 
+def colour_table() -> NDArray[np.uint8]:
+    """Return the ``(256, 3)`` RGB colours of a heat map, the coldest first."""
+    return _colours(np.linspace(0, 1, 256, dtype=np.float32)[None]).reshape(256, 3)
+
+
+def ruler_svg(strangeness: float, t_review: float, t_defect: float) -> Markup:
+    """Draw one strangeness against both thresholds.
+
+    The ruler ends at five times T2 at most: what is stranger stands at its end, with an arrow.
+
+    Args:
+        strangeness: Of the picture, 0 or more.
+        t_review: T1.
+        t_defect: T2.
+
+    Returns:
+        Inline SVG with title and description, in the colour of the text around it.
+    """
+    left, right, line, end = 8.0, 312.0, 34.0, 4.5
+    upper = max(2.5 * t_defect, min(1.15 * strangeness, 5 * t_defect), 1e-6)
+
+    def at(value: float) -> float:
+        return left + (right - left) * min(1.0, value / upper)
+
+    here = at(strangeness)
+    beyond = strangeness > upper
+    # The word stands where it is not cut off.
+    anchor = "start" if here < 60 else "end" if here > 260 else "middle"
+    marker = (
+        Markup('<path d="M{:.1f},{} l-9,-6 v12 Z" fill="currentColor"/>').format(right + 6, line)
+        if beyond
+        else Markup('<path d="M{:.1f},{} l6,9 h-12 Z" fill="currentColor"/>').format(here, line + 1)
+    )
+    thresholds = Markup("").join(
+        Markup(
+            '<path d="M{x:.1f},{top} V{bottom}" stroke="currentColor" stroke-width="2"{dash}/>'
+            '<text x="{at:.1f}" y="14" text-anchor="{anchor}">{word} {value:.2f}</text>'
+        ).format(
+            x=at(value),
+            top=line - 14,
+            bottom=line + 6,
+            dash=Markup(' stroke-dasharray="4 3"') if word == "T1" else "",
+            at=at(value) + (3 if word == "T1" else -3),
+            anchor="end" if word == "T1" else "start",
+            word=word,
+            value=value,
+        )
+        for word, value in (("T1", t_review), ("T2", t_defect))
+    )
+    said = f"Strangeness {strangeness:.2f}, T1 at {t_review:.2f}, T2 at {t_defect:.2f}."
+    return Markup(
+        '<svg viewBox="0 0 324 62" width="324" height="62" role="img" aria-label="{said}" '
+        'style="max-width: 100%; font: 12px sans-serif" fill="currentColor">'
+        "<title>{said}</title>"
+        '<path d="M{left},{line} H{right}" stroke="currentColor" stroke-opacity="0.55"/>'
+        '<rect x="{from_:.1f}" y="{top}" width="{wide:.1f}" height="{high}" fill="#d99a1c" '
+        'fill-opacity="0.45"/>{thresholds}{marker}'
+        '<text x="{here:.1f}" y="{below}" text-anchor="{anchor}" font-weight="600">{value:.2f}</text></svg>'
+    ).format(
+        said=said,
+        left=left,
+        right=right,
+        line=line,
+        from_=at(t_review),
+        top=line - end,
+        wide=max(0.0, at(t_defect) - at(t_review)),
+        high=2 * end,
+        thresholds=thresholds,
+        marker=marker,
+        here=here,
+        below=line + 24,
+        anchor=anchor,
+        value=strangeness,
+    )
+
+
 def _histogram_row(
     counts: NDArray[np.int64], group: Truth, left: float, top: float, width: float, name: str
 ) -> Markup:
@@ -390,17 +466,32 @@ def _enlarge(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
-def _outline(canvas: NDArray[np.uint8], heat: NDArray[np.float32], region: Region, scale: float) -> None:
-    """Draw round the hottest ``region.area`` pixels in a region's box, white on black."""
-    height, width = canvas.shape[:2]
+def region_mask(heat: NDArray[np.float32], region: Region, scale: float) -> NDArray[np.bool_]:
+    """Mark the hottest ``region.area`` pixels in a region's box: what the region is, without its threshold.
+
+    Args:
+        heat: ``(height, width)`` heat map over the picture, at the size that is wanted.
+        region: In pixels of the original picture.
+        scale: Size that is wanted over the original's.
+
+    Returns:
+        ``(height, width)``.
+    """
+    height, width = heat.shape
     left, top = int(np.clip(region.x * scale, 0, width - 1)), int(np.clip(region.y * scale, 0, height - 1))
     right = int(np.clip(np.ceil((region.x + region.width) * scale), left + 1, width))
     bottom = int(np.clip(np.ceil((region.y + region.height) * scale), top + 1, height))
     inside = heat[top:bottom, left:right]
     kept = int(np.clip(region.area * scale**2, 1, inside.size))
     level = np.partition(inside.ravel(), inside.size - kept)[inside.size - kept]
-    mask = np.zeros((height, width), np.uint8)
+    mask = np.zeros((height, width), np.bool_)
     mask[top:bottom, left:right] = inside >= level
+    return mask
+
+
+def _outline(canvas: NDArray[np.uint8], heat: NDArray[np.float32], region: Region, scale: float) -> None:
+    """Draw round a region, white on black."""
+    mask = region_mask(heat, region, scale).astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(canvas, contours, -1, (0, 0, 0), 3, cv2.LINE_AA)
     cv2.drawContours(canvas, contours, -1, (255, 255, 255), 1, cv2.LINE_AA)

@@ -134,7 +134,7 @@ def place_models(store: Store, folders: Iterable[Path]) -> int:
     for folder in folders if lost else ():
         inside = sorted(folder.iterdir()) if folder.is_dir() else []
         for place in (folder, *inside):
-            model_id = _model_in(place)
+            model_id = model_in(place)
             if model_id in lost:
                 store.place_model(model_id, place)
                 lost.remove(model_id)
@@ -142,7 +142,8 @@ def place_models(store: Store, folders: Iterable[Path]) -> int:
     return found
 
 
-def _model_in(folder: Path) -> str:
+def model_in(folder: Path) -> str:
+    """Return which model a folder's manifest names; empty where there is none that can be read."""
     manifest = folder / _MANIFEST
     try:
         if not manifest.is_file() or manifest.stat().st_size > _LARGEST_MANIFEST:

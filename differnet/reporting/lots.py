@@ -7,20 +7,23 @@ can tell whether it makes sense for the line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import TypeVar
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from differnet.evaluation.intervals import Rate, rate
-from differnet.records import Record
+from differnet.records import Record, Verdict
 from differnet.reporting.counts import VERDICTS, Truth, truth_of
 
-Key = TypeVar("Key", str, datetime)
+if TYPE_CHECKING:
+    from differnet.store import RunTable
+
+# Label, path, when taken, when inspected, and place of the verdict.
+_Part = tuple[str | None, str, str | None, str | None, int]
 
 SMALLEST_LOT = 10
 """Pictures a lot on average below which folders are joined to those above them: a folder a part is no lot."""
@@ -90,25 +93,49 @@ def lots_of(records: Sequence[Record]) -> Lots:
         >>> [(lot.name, str(lot.passed)) for lot in found.groups]
         [('monday', '100 % (83.2 % to 100 %)'), ('tuesday', '0 % (0 % to 16.8 %)')]
     """
-    kept = [record for record in records if truth_of(record.label) is not Truth.WRONG_INPUT]
-    folders = _folders(kept)
-    if len(set(folders)) > 1:
-        shared = _shared_depth(folders)
-        named = ["/".join(folder[shared:]) or "." for folder in folders]
-        return Lots("A lot is a folder of pictures.", _groups(zip(named, kept, strict=True), str))
-    for said, moments in (
-        ("taken", _moments(record.captured_at for record in kept)),
-        ("inspected", _moments(record.processed_at for record in kept)),
-    ):
-        if moments is not None and (chosen := _window(moments)) is not None:
+    columns = {verdict: column for column, verdict in enumerate(VERDICTS)}
+    parts = [(r.label, r.path, r.captured_at, r.processed_at, columns[r.verdict]) for r in records]
+    return _lots(parts, UTC, MOST_WINDOWS)
+
+
+def lots_of_table(table: RunTable, zone: tzinfo = UTC, most: int = MOST_WINDOWS) -> Lots:
+    """Part a run of the record into lots, as `lots_of` does.
+
+    Args:
+        table: Of the run.
+        zone: Whose times name windows of time.
+        most: Windows at most.
+    """
+    parts = zip(
+        table.label, table.path, table.captured_at, table.processed_at, table.verdict.tolist(), strict=True
+    )
+    return _lots(list(parts), zone, most)
+
+
+def lots_of_counts(
+    counts: Mapping[tuple[str, str | None, Verdict], int], zone: tzinfo = UTC, most: int = MOST_WINDOWS
+) -> Lots:
+    """Part what was inspected in many runs by time.
+
+    Args:
+        counts: Pictures by when they were inspected (UTC, an hour such as ``2026-11-23T06`` or a day), label
+            and verdict; those that are labelled as wrong inputs belong to no lot.
+        zone: Whose times name windows; of days, which are those of UTC, it changes nothing.
+        most: Windows at most.
+    """
+    kept = {key: n for key, n in counts.items() if truth_of(key[1]) is not Truth.WRONG_INPUT}
+    by_day = all("T" not in time for time, _, _ in kept)
+    moments = _moments([time if by_day else f"{time}:00+00:00" for time, _, _ in kept], zone)
+    numbers = np.array(list(kept.values()), dtype=np.int64)
+    if moments is not None:
+        windows = _WINDOWS[-3:] if by_day else _WINDOWS[2:]
+        if (chosen := _window(moments, int(numbers.sum()), most, windows)) is not None:
             words, length = chosen
-            begun = [_ORIGIN + (moment - _ORIGIN) // length * length for moment in moments]
-            return Lots(
-                f"No folders but those of labels part the pictures; a lot is what was {said} within {words}"
-                + (", which need not be when it was made." if said == "inspected" else "."),
-                _groups(zip(begun, kept, strict=True), partial(_window_name, length)),
-            )
-    return Lots("Neither folders, other than by label, nor times part the pictures: there are no lots.", ())
+            of_day = " of UTC" if by_day else ""
+            codes = np.array([VERDICTS.index(verdict) for _, _, verdict in kept])
+            groups = _windows(moments, codes, length, numbers)
+            return Lots(f"A lot is what was inspected within {words}{of_day}.", groups)
+    return Lots("Too little was inspected at too few times to be parted into lots.", ())
 
 
 def types_of(records: Iterable[Record]) -> tuple[Group, ...]:
@@ -126,7 +153,8 @@ def types_of(records: Iterable[Record]) -> tuple[Group, ...]:
         ((record.product or "no product named") + (f", view {record.view_id or 'unnamed'}" if views else ""))
         for record in found
     ]
-    return _groups(zip(named, found, strict=True), str)
+    codes = np.array([VERDICTS.index(record.verdict) for record in found], dtype=np.int64)
+    return _groups(named, codes)
 
 
 def worst(groups: Sequence[Group], number: int) -> tuple[Group, ...]:
@@ -140,34 +168,79 @@ def worst(groups: Sequence[Group], number: int) -> tuple[Group, ...]:
     return tuple(groups[place] for place in sorted(lowest))
 
 
-def _groups(keyed: Iterable[tuple[Key, Record]], name: Callable[[Key], str]) -> tuple[Group, ...]:
-    counted: dict[Key, NDArray[np.int64]] = {}
-    columns = {verdict: column for column, verdict in enumerate(VERDICTS)}
-    for key, record in keyed:
-        counted.setdefault(key, np.zeros(len(VERDICTS), dtype=np.int64))[columns[record.verdict]] += 1
+def _lots(parts: Sequence[_Part], zone: tzinfo, most: int) -> Lots:
+    known = {label: truth_of(label) for label in {part[0] for part in parts}}
+    kept = [part for part in parts if known[part[0]] is not Truth.WRONG_INPUT]
+    codes = np.array([part[4] for part in kept], dtype=np.int64)
+    folders = _folders(kept)
+    if len(set(folders)) > 1:
+        shared = _shared_depth(folders)
+        named = {folder: "/".join(folder[shared:]) or "." for folder in set(folders)}
+        return Lots("A lot is a folder of pictures.", _groups([named[folder] for folder in folders], codes))
+    for said, moments in (
+        ("taken", _moments([part[2] for part in kept], zone)),
+        ("inspected", _moments([part[3] for part in kept], zone)),
+    ):
+        if moments is not None and (chosen := _window(moments, len(kept), most)) is not None:
+            words, length = chosen
+            return Lots(
+                f"No folders but those of labels part the pictures; a lot is what was {said} within {words}"
+                + (", which need not be when it was made." if said == "inspected" else "."),
+                _windows(moments, codes, length),
+            )
+    return Lots("Neither folders, other than by label, nor times part the pictures: there are no lots.", ())
+
+
+def _groups(
+    names: Sequence[str], codes: NDArray[np.int64], numbers: NDArray[np.int64] | None = None
+) -> tuple[Group, ...]:
+    """Count by name, in the order of the names; ``numbers`` pictures at each place, one where not given."""
+    known = sorted(set(names))
+    places = {name: place for place, name in enumerate(known)}
+    cells = np.array([places[name] for name in names], dtype=np.int64) * len(VERDICTS) + codes
+    weights = np.ones(len(cells)) if numbers is None else numbers.astype(np.float64)
+    counted = np.bincount(cells, weights, minlength=len(known) * len(VERDICTS)).astype(np.int64)
+    rows = counted.reshape(-1, len(VERDICTS))
     return tuple(
-        Group(name(key), counts, rate(int(counts[0]), int(counts.sum())))
-        for key, counts in sorted(counted.items(), key=lambda item: item[0])
+        Group(name, row, rate(int(row[0]), int(row.sum()))) for name, row in zip(known, rows, strict=True)
     )
 
 
-def _folders(records: Sequence[Record]) -> list[tuple[str, ...]]:
+def _windows(
+    moments: NDArray[np.int64],
+    codes: NDArray[np.int64],
+    length: timedelta,
+    numbers: NDArray[np.int64] | None = None,
+) -> tuple[Group, ...]:
+    """Count by window of time. Names of windows sort as times do."""
+    begun = moments // (length // timedelta(seconds=1))
+    named = {start: _window_name(length, _ORIGIN + start * length) for start in set(begun.tolist())}
+    return _groups([named[start] for start in begun.tolist()], codes, numbers)
+
+
+def _folders(parts: Sequence[_Part]) -> list[tuple[str, ...]]:
     """Name the folder of each picture without what only says its label; small ones are joined."""
-    folders = [_folder(record) for record in records]
-    while (number := len(set(folders))) > 1 and len(folders) < SMALLEST_LOT * number:
-        deepest = max(len(folder) for folder in folders)
-        above = [folder[: deepest - 1] for folder in folders]
-        if len(set(above)) < 2:
+    known: dict[tuple[str, str | None], tuple[str, ...]] = {}
+    folders = []
+    for label, path, *_ in parts:
+        key = path.replace("\\", "/").rpartition("/")[0], label
+        if key not in known:
+            known[key] = _folder(*key)
+        folders.append(known[key])
+    while (number := len(different := set(folders))) > 1 and len(folders) < SMALLEST_LOT * number:
+        deepest = max(len(folder) for folder in different)
+        above = {folder: folder[: deepest - 1] for folder in different}
+        if len(set(above.values())) < 2:
             break
-        folders = above
+        folders = [above[folder] for folder in folders]
     return folders
 
 
-def _folder(record: Record) -> tuple[str, ...]:
-    folder = tuple(record.path.replace("\\", "/").split("/")[:-1])
-    label = tuple((record.label or "").split("/"))
+def _folder(path: str, label: str | None) -> tuple[str, ...]:
+    folder = tuple(path.split("/")) if path else ()
+    named = tuple((label or "").split("/"))
     # A folder that is named like the label is no lot: its yield would be that of the label.
-    return folder[: -len(label)] if record.label and folder[-len(label) :] == label else folder
+    return folder[: -len(named)] if label and folder[-len(named) :] == named else folder
 
 
 def _shared_depth(folders: Sequence[tuple[str, ...]]) -> int:
@@ -178,26 +251,35 @@ def _shared_depth(folders: Sequence[tuple[str, ...]]) -> int:
     )
 
 
-def _moments(times: Iterable[str | None]) -> list[datetime] | None:
-    """Read times; ``None`` where one is absent or no time. Those of a zone become UTC, others stay."""
+def _moments(times: Sequence[str | None], zone: tzinfo) -> NDArray[np.int64] | None:
+    """Read times as seconds since the origin; ``None`` where one is absent or no time.
+
+    Those that name a zone become that of ``zone``, others stay.
+    """
     moments = []
     for time in times:
         try:
             moment = datetime.fromisoformat(time or "")
             aware = moment.tzinfo is not None
-            moments.append(moment.astimezone(UTC).replace(tzinfo=None) if aware else moment)
+            moments.append(moment.astimezone(zone).replace(tzinfo=None) if aware else moment)
         except (ValueError, OverflowError):
             return None
-    return moments or None
+    seconds = [(moment - _ORIGIN) // timedelta(seconds=1) for moment in moments]
+    return np.array(seconds, dtype=np.int64) if seconds else None
 
 
-def _window(moments: Sequence[datetime]) -> tuple[str, timedelta] | None:
+def _window(
+    moments: NDArray[np.int64],
+    parts: int,
+    most: int,
+    windows: Sequence[tuple[str, timedelta]] = _WINDOWS,
+) -> tuple[str, timedelta] | None:
     """Choose the shortest window that makes few enough lots, and at least two."""
-    for words, length in _WINDOWS:
-        number = len({(moment - _ORIGIN) // length for moment in moments})
+    for words, length in windows:
+        number = len(np.unique(moments // (length // timedelta(seconds=1))))
         if number < 2:
             return None
-        if number <= MOST_WINDOWS and len(moments) >= SMALLEST_LOT * number:
+        if number <= most and parts >= SMALLEST_LOT * number:
             return words, length
     return None
 

@@ -6,8 +6,10 @@ tracebacks. None of that suits pictures of someone's product.
 
 from __future__ import annotations
 
+import json
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 from differnet.records import DiffernetError
@@ -42,6 +44,7 @@ PLACE_VARIABLE = "DIFFERNET_DB"
 WORKSPACE_VARIABLE = "DIFFERNET_WORKSPACE"
 READ_ONLY_VARIABLE = "DIFFERNET_READ_ONLY"
 DATA_VARIABLE = "DIFFERNET_DATA"
+ORIGINS_VARIABLE = "DIFFERNET_ORIGINS"
 
 
 class DashboardError(DiffernetError):
@@ -95,18 +98,22 @@ def dashboard_command(port: int = 8501) -> list[str]:
     return [sys.executable, "-m", "streamlit", "run", str(dashboard_app()), *options]
 
 
-def dashboard_environment(place: str, workspace: Path, *, read_only: bool = False) -> dict[str, str]:
+def dashboard_environment(
+    place: str, workspace: Path, *, read_only: bool = False, origins: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Say to the dashboard what it shows; in variables, for a place may hold a password.
 
     Args:
         place: Of the record.
         workspace: Folder for models, runs and whatever else pages make.
         read_only: Pages change nothing.
+        origins: Who said so, in words, of ``record``, ``workspace`` and ``read_only``.
 
     Returns:
         Variables to add to the environment.
     """
     told = {PLACE_VARIABLE: place, WORKSPACE_VARIABLE: str(workspace.resolve())}
+    told |= {ORIGINS_VARIABLE: json.dumps(dict(origins or {}))}
     return told | {READ_ONLY_VARIABLE: "1" if read_only else ""}
 
 

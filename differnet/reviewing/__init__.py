@@ -3,6 +3,7 @@
 Nothing here loads torch by itself, so that asking what people said stays quick.
 """
 
+from differnet.reviewing.choosing import Chosen, parts_to_compare
 from differnet.reviewing.comparing import (
     ComparedPart,
     Comparison,
@@ -11,6 +12,9 @@ from differnet.reviewing.comparing import (
     Side,
     compare,
     comparison_of,
+    comparison_rows,
+    comparison_words,
+    flip_rows,
     keep,
     kept_comparison,
 )
@@ -46,10 +50,19 @@ from differnet.reviewing.promotion import (
     put_back,
     recover,
 )
+from differnet.reviewing.replacing import (
+    Replaced,
+    Weighed,
+    replace_model,
+    require_previous,
+    return_to_previous,
+    weigh,
+)
 from differnet.reviewing.retraining import Plan, plan, same_settings
 
 __all__ = [
     "Agreement",
+    "Chosen",
     "ComparedPart",
     "Comparison",
     "ComparisonError",
@@ -60,15 +73,20 @@ __all__ = [
     "Pair",
     "Plan",
     "PromotionError",
+    "Replaced",
     "ReviewError",
     "Side",
+    "Weighed",
     "agreement",
     "carry_thresholds",
     "compare",
     "comparison_of",
+    "comparison_rows",
+    "comparison_words",
     "export",
     "export_beside",
     "find_item",
+    "flip_rows",
     "is_kind",
     "keep",
     "keep_thresholds_beside_previous",
@@ -78,13 +96,18 @@ __all__ = [
     "manifest_folder",
     "no_previous",
     "objections",
+    "parts_to_compare",
     "plan",
     "previous_of",
     "promote",
     "put_back",
     "recover",
+    "replace_model",
+    "require_previous",
+    "return_to_previous",
     "same_settings",
     "set_aside",
     "unsure",
     "verdict_agreement",
+    "weigh",
 ]

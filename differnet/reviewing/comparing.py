@@ -216,6 +216,71 @@ def compare(
     )
 
 
+def comparison_rows(compared: Comparison) -> list[tuple[str, str, str]]:
+    """Lay two models beside each other.
+
+    Args:
+        compared: On the same pictures.
+
+    Returns:
+        Figure, the present model's and the new one's, as a person reads them; intervals follow their figure.
+    """
+    old, new = compared.old, compared.new
+    rows = [("AUROC, part", _auroc(old.auroc), _auroc(new.auroc))]
+    if old.auroc is not None:
+        lower, higher = (f"{side.auroc_low:.4f} to {side.auroc_high:.4f}" for side in (old, new))
+        rows.append(("  95 %", lower, higher))
+    for name, before, after in (
+        ("overkill (good parts rejected)", old.overkill, new.overkill),
+        ("escapes (defects passed)", old.escape, new.escape),
+        ("sent to review", old.review, new.review),
+    ):
+        rows.append((name, _count(before), _count(after)))
+        if before.of:
+            rows.append(("  95 %", _bounds(before), _bounds(after)))
+    return rows
+
+
+def comparison_words(compared: Comparison) -> list[str]:
+    """Say what two models were compared on, and whether one is better.
+
+    Args:
+        compared: On the same pictures.
+    """
+    told = [
+        f"Compared on {compared.good:,} good parts and {compared.defects:,} defects that neither model has "
+        f"learned ({compared.held_out:,} held out, {compared.reviewed:,} reviewed), each model by its own "
+        "thresholds."
+    ]
+    if (difference := compared.difference) is not None:
+        verdicts = {"above": "the new model is better", "below": "the new model is worse", "tie": "a tie"}
+        told.append(
+            f"AUROC, new minus present: {difference.difference:+.4f} "
+            f"(95 %: {difference.low:+.4f} to {difference.high:+.4f}), {verdicts[difference.word]}."
+        )
+    return told
+
+
+def flip_rows(pairs: Sequence[Pair]) -> list[tuple[str, str, str, str]]:
+    """Lay out pictures with what the two models make of them.
+
+    Args:
+        pairs: Such as `Comparison.flips`.
+
+    Returns:
+        Picture, truth, both verdicts, both figures of strangeness.
+    """
+    return [
+        (
+            pair.path,
+            pair.truth,
+            f"{pair.old_verdict.value} -> {pair.new_verdict.value}",
+            f"{_short(pair.old_strangeness)} -> {_short(pair.new_strangeness)}",
+        )
+        for pair in pairs
+    ]
+
+
 def comparison_of(model: Path) -> Path:
     """Return where the comparison of a model is kept: beside it."""
     place = model.resolve()
@@ -258,6 +323,22 @@ def kept_comparison(model: Path) -> Comparison | None:
             remedy="Use the version of differnet that wrote it, or compare again.",
         )
     return found
+
+
+def _auroc(auroc: float | None) -> str:
+    return "not measured" if auroc is None else f"{auroc:.4f}"
+
+
+def _count(of: Rate) -> str:
+    return "no cases" if of.share is None else f"{of.events:,} of {of.of:,}, {percent(of.share)}"
+
+
+def _bounds(of: Rate) -> str:
+    return f"{percent(of.low)} to {percent(of.high)}"
+
+
+def _short(strangeness: float | None) -> str:
+    return "none" if strangeness is None else f"{strangeness:.2f}"
 
 
 def _require_unseen(old: Detector, new: Detector, parts: Sequence[ComparedPart]) -> None:

@@ -13,7 +13,15 @@ from differnet.store.entries import (
 )
 from differnet.store.run_table import RunTable
 from differnet.store.store import Store
-from differnet.store.upgrading import backup, check, newest, upgrade
+from differnet.store.upgrading import (
+    backup,
+    backup_into,
+    backups_in,
+    check,
+    file_bytes,
+    newest,
+    upgrade,
+)
 
 __all__ = [
     "Asked",
@@ -30,8 +38,11 @@ __all__ = [
     "StoreBusyError",
     "StoreError",
     "backup",
+    "backup_into",
+    "backups_in",
     "check",
     "connect",
+    "file_bytes",
     "newest",
     "shown_place",
     "upgrade",

@@ -26,12 +26,13 @@ Connecting = Callable[[], AbstractContextManager[Connection]]
 # Read at once: what thresholds, filters and names need. The others, in groups that are asked for together.
 _AT_ONCE = ("item_id", "part_id", "label", "verdict", "strangeness", "p_value", "t_review")
 _LATER = (
-    ("product", "captured_at", "processed_at"),
+    ("path", "product", "captured_at", "processed_at"),
     ("p_value_global", "p_value_local", "p_value_ood"),
     ("nll_global", "nll_local", "typicality_global", "typicality_local"),
     ("t_defect", "decode_ms", "inference_ms"),
+    ("sha256",),
 )
-_FIGURES = {"strangeness", "p_value", "t_review", *(name for group in _LATER[1:] for name in group)}
+_FIGURES = {"strangeness", "p_value", "t_review", *(name for group in _LATER[1:-1] for name in group)}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class RunTable:
         run_id: Name of the run.
         changed: The run's count of changes when this was read.
         inspected: Of these, the changes of anything but what people said.
-        item_id, part_id, label, product, captured_at, processed_at: Objects: text, or ``None``.
+        item_id, part_id, path, sha256, label, product, captured_at, processed_at: Objects: text, or ``None``.
         verdict: int8, place in `differnet.records.Verdict`.
         strangeness, p_value, p_value_global, p_value_local, p_value_ood, nll_global, nll_local,
             typicality_global, typicality_local, t_review, t_defect, decode_ms, inference_ms: float64 as in
@@ -56,6 +57,8 @@ class RunTable:
     inspected: int
     item_id: NDArray[np.object_]
     part_id: NDArray[np.object_]
+    path: NDArray[np.object_]
+    sha256: NDArray[np.object_]
     label: NDArray[np.object_]
     product: NDArray[np.object_]
     captured_at: NDArray[np.object_]

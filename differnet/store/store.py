@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +22,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
     true,
 )
 
@@ -376,17 +377,33 @@ class Store:
             found = connection.execute(wanted).mappings().one_or_none()
         return None if found is None else entry_of(CalibrationEntry, found)
 
-    def runs(self, product: str | None = None, limit: int = 100, *, jobs: bool = False) -> list[RunEntry]:
+    def products(self) -> list[str]:
+        """Return the products that are known, in alphabetical order."""
+        wanted = select(schema.products.c.name).order_by(schema.products.c.name)
+        with self._read() as connection:
+            return list(connection.execute(wanted).scalars())
+
+    def runs(
+        self,
+        product: str | None = None,
+        limit: int = 100,
+        *,
+        jobs: bool = False,
+        before: str | None = None,
+    ) -> list[RunEntry]:
         """Return the latest runs, the newest first.
 
         Args:
             product: Judged as it.
             limit: How many at most.
             jobs: Batch jobs alone.
+            before: Begun before it, UTC in ISO 8601.
         """
         wanted = select(schema.runs).order_by(schema.runs.c.started_at.desc()).limit(limit)
         if product is not None:
             wanted = wanted.where(schema.runs.c.product == product)
+        if before is not None:
+            wanted = wanted.where(schema.runs.c.started_at < before)
         if jobs:
             wanted = wanted.where(exists().where(schema.queue.c.run_id == schema.runs.c.run_id))
         with self._read() as connection:
@@ -454,6 +471,21 @@ class Store:
         with self._read() as connection:
             return _counts(connection, run_id)[0]
 
+    def sizes(self) -> dict[str, int]:
+        """Count what the record holds: products, models, runs, items, reviews."""
+        tables = (schema.products, schema.models, schema.runs, schema.items, schema.reviews)
+        with self._read() as connection:
+            return {
+                table.name: int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+                for table in tables
+            }
+
+    def changes(self) -> int:
+        """Return a number that grows with whatever is written of any run."""
+        wanted = select(func.count() + func.coalesce(func.sum(schema.runs.c.changed), 0))
+        with self._read() as connection:
+            return int(connection.execute(wanted.select_from(schema.runs)).scalar_one())
+
     def table(self, run_id: str, known: RunTable | None = None) -> RunTable:
         """Return all items of a run as columns, as they stand at one moment; see `RunTable`.
 
@@ -514,6 +546,72 @@ class Store:
                 found.setdefault(label, Counter())[Verdict(verdict)] = count
         return found
 
+    def counts_by_run(self, run_ids: Collection[str]) -> dict[str, Counter[Verdict]]:
+        """Count the items of each verdict in each of some runs; a run that has none has empty counts."""
+        columns = schema.items.c
+        counted = select(columns.run_id, columns.verdict, func.count())
+        found: dict[str, Counter[Verdict]] = {run_id: Counter() for run_id in run_ids}
+        with self._read() as connection:
+            for start in range(0, len(run_ids), _ASKED_AT_ONCE):
+                some = list(run_ids)[start : start + _ASKED_AT_ONCE]
+                wanted = counted.where(columns.run_id.in_(some)).group_by(columns.run_id, columns.verdict)
+                for run_id, verdict, count in connection.execute(wanted):
+                    found[run_id][Verdict(verdict)] = count
+        return found
+
+    def counts_by_time(self, asked: Asked, digits: int) -> Counter[tuple[str, str | None, Verdict]]:
+        """Count items by when they were processed, ground truth and verdict.
+
+        Args:
+            asked: Which.
+            digits: Of the time, which is UTC in ISO 8601: 10 for a day, 13 for an hour.
+        """
+        columns = schema.items.c
+        time = func.substr(columns.processed_at, 1, digits).label("time")
+        wanted = select(time, columns.label, columns.verdict, func.count()).where(_meant(asked))
+        # By its name: an expression that is bound twice is not the same to every engine.
+        grouped = wanted.group_by(text("time"), columns.label, columns.verdict)
+        with self._read() as connection:
+            return Counter({(t, label, Verdict(v)): n for t, label, v, n in connection.execute(grouped)})
+
+    def counts_by_judgement(self, asked: Asked) -> Counter[tuple[str | None, Verdict, str, str]]:
+        """Count reviewed items by ground truth, verdict, and the last word's judgement and kind."""
+        items, reviews = schema.items.c, schema.reviews.c
+        named = (items.label, items.verdict, reviews.judgement, reviews.kind)
+        wanted = (
+            select(*named, func.count())
+            .join(schema.reviews, items.id == reviews.item)
+            .where(items.id.in_(select(reviews.item)), _meant(asked))
+            .where(stands(schema.reviews), ~_contradicted())
+            .group_by(*named)
+        )
+        with self._read() as connection:
+            rows = connection.execute(wanted).all()
+        return Counter({(label, Verdict(v), said, kind): n for label, v, said, kind, n in rows})
+
+    def counts_by_reasons(self, asked: Asked) -> Counter[tuple[str, ...]]:
+        """Count items by the reasons that are given for their verdict, word for word."""
+        columns = schema.items.c
+        # Found by their indexes, and looked up when it is known which.
+        meant = select(columns.id).where(_meant(asked))
+        wanted = select(columns.reasons, func.count()).where(columns.id.in_(meant)).group_by(columns.reasons)
+        with self._read() as connection:
+            return Counter({tuple(json.loads(told)): n for told, n in connection.execute(wanted)})
+
+    def times(self, asked: Asked, limit: int) -> list[tuple[float, float]]:
+        """Return what the latest items took to decode and to judge, milliseconds, the latest first.
+
+        Args:
+            asked: Of which items.
+            limit: How many at most.
+        """
+        columns = schema.items.c
+        order = columns.processed_at.desc(), columns.id.desc()
+        meant = select(columns.id).where(_meant(asked)).order_by(*order).limit(limit)
+        wanted = select(columns.decode_ms, columns.inference_ms).where(columns.id.in_(meant)).order_by(*order)
+        with self._read() as connection:
+            return [(decode, judge) for decode, judge in connection.execute(wanted)]
+
     def flips(
         self, asked: Asked, review: float, defect: float, limit: int = 1000
     ) -> list[tuple[Record, Verdict]]:
@@ -560,20 +658,14 @@ class Store:
 
     def reviewed(self, asked: Asked) -> list[tuple[Record, ReviewEntry]]:
         """Return the items that somebody judged, each with the last word on it, in the order of the items."""
-        columns, later = schema.reviews.c, schema.reviews.alias("later")
-        # By when it was said: what was said earlier may have come here later, from another machine's record.
-        after = or_(
-            later.c.made_at > columns.made_at,
-            and_(later.c.made_at == columns.made_at, later.c.id > columns.id),
-        )
-        contradicted = exists().where(later.c.item == columns.item, after, stands(later))
+        columns = schema.reviews.c
         names = [column.label(f"review_{column.name}") for column in schema.reviews.c]
         wanted = (
             select(schema.items, *names)
             .join(schema.reviews, schema.items.c.id == schema.reviews.c.item)
             # Said twice, and sorted below, so that no engine reads all items for the few that are reviewed.
             .where(schema.items.c.id.in_(select(columns.item)), _meant(asked))
-            .where(stands(schema.reviews), ~contradicted)
+            .where(stands(schema.reviews), ~_contradicted())
         )
         with self._read() as connection:
             rows = sorted(connection.execute(wanted).mappings(), key=lambda row: row["id"])
@@ -648,6 +740,17 @@ def _counts(connection: Connection, run_id: str) -> tuple[int, int]:
     if found is None:
         raise no_run(run_id)
     return found.changed, found.changed - found.said
+
+
+def _contradicted() -> ColumnElement[bool]:
+    """Tell whether a review that stands was followed by another one that does."""
+    columns, later = schema.reviews.c, schema.reviews.alias("later")
+    # By when it was said: what was said earlier may have come here later, from another machine's record.
+    after = or_(
+        later.c.made_at > columns.made_at,
+        and_(later.c.made_at == columns.made_at, later.c.id > columns.id),
+    )
+    return exists().where(later.c.item == columns.item, after, stands(later))
 
 
 def _of_view(statement: Delete, page: str, name: str) -> Delete:

@@ -6,6 +6,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from alembic import command
@@ -20,6 +21,7 @@ from differnet.durable import sync_folder
 from differnet.store.connecting import StoreBusyError, StoreError, writing
 from differnet.store.schema import metadata
 
+BACKUP_NAME = "record"
 _SCRIPTS = Path(__file__).resolve().parent / "migrations"
 
 
@@ -146,6 +148,43 @@ def backup(engine: Engine, to: Path) -> Path:
             expected=f"to write {to}", found=str(error), remedy="Check free space and permissions."
         ) from error
     return to
+
+
+def backup_into(engine: Engine, folder: Path) -> Path:
+    """Copy a SQLite store into a folder, which is made where there is none, under a name of its time.
+
+    Args:
+        engine: From `connect`.
+        folder: For backups.
+
+    Returns:
+        The copy.
+
+    Raises:
+        StoreError: As `backup`, or the folder cannot be made.
+    """
+    stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            expected=f"to write into {folder}", found=str(error), remedy="Check free space and permissions."
+        ) from error
+    return backup(engine, folder / f"{BACKUP_NAME}-{stamp}.db")
+
+
+def backups_in(folder: Path) -> list[Path]:
+    """Return the copies that `backup_into` made in a folder, the newest first."""
+    return sorted(folder.glob(f"{BACKUP_NAME}-*.db"), reverse=True) if folder.is_dir() else []
+
+
+def file_bytes(engine: Engine) -> int | None:
+    """Return how large a SQLite store is on the disk, its journal included; ``None`` of another engine."""
+    if engine.dialect.name != "sqlite":
+        return None
+    file = Path(str(engine.url.database))
+    parts = (file, file.with_name(f"{file.name}-wal"))
+    return sum(part.stat().st_size for part in parts if part.is_file())
 
 
 def _require_known(found: str | None) -> None:

@@ -164,6 +164,24 @@ def test_a_dashboard_to_read_only_makes_no_record(invoke: Invoke, tmp_path: Path
     assert started[0][1]["DIFFERNET_READ_ONLY"]
 
 
+def test_the_dashboard_is_told_who_said_what(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Started
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "lines.db"
+    assert invoke("dashboard").exit_code == 0
+    assert invoke("dashboard", "--db", place, "--workspace", tmp_path).exit_code == 0
+    assert invoke("dashboard", "--read-only", env={"DIFFERNET_DB": str(place)}).exit_code == 0
+    told = [json.loads(environment["DIFFERNET_ORIGINS"]) for _, environment in started]
+    assert [each["record"] for each in told] == [
+        "default: record.db, here or beside the runs",
+        "option --db",
+        "environment variable DIFFERNET_DB",
+    ]
+    assert told[1]["workspace"] == "option --workspace"
+    assert [each["read_only"] for each in told] == ["default", "default", "option --read-only"]
+
+
 def test_the_dashboard_starts_with_the_safe_command(invoke: Invoke, run: Path, started: Started) -> None:
     shown = invoke("dashboard", run.parent)
     assert shown.exit_code == 0

@@ -228,3 +228,36 @@ def test_darker_pictures_are_drift_in_words(invoke: Invoke, own: Path, further: 
     assert any(words.startswith("the pictures are darker") for words in found["words"])
     (dark / "cut.png").write_bytes(b"no picture")
     assert invoke("drift", "check", out, dark / "cut.png", *paths[18:]).exit_code == 4
+
+
+def test_a_run_of_the_record_is_asked_for_drift(
+    invoke: Invoke, own: Path, further: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out, shots = tmp_path / "calibrated", tmp_path / "shots"
+    paths = sorted(further.iterdir())
+    assert invoke("calibrate", own, *paths[:18], "--out", out).exit_code == 0
+    shots.mkdir()
+    for path in paths[18:]:
+        write_png(shots / path.name, (read_image(path).pixels * 0.7).astype(np.uint8))
+    assert invoke("inspect", out, "shots", "--out", "runs/dark").exit_code == 0
+    assert invoke("db", "add", "runs/dark").exit_code == 0
+    shown = invoke("drift", "check", out, "--run", "dark", "--json")
+    assert shown.exit_code == 3, shown.stderr
+    by_record, by_folder = told(shown), told(invoke("drift", "check", out, shots, "--json"))
+    assert by_record == by_folder
+    assert by_record["parts"] == 12
+    # What a person calls a defect is left out, and so is a picture that is another one now.
+    items = [json.loads(line) for line in invoke("db", "items", "--json").stdout.splitlines()]
+    said = invoke("review", "add", "dark", items[0]["item_id"], "--as", "defect", "--by", "ada")
+    assert said.exit_code == 0, said.stderr
+    Path(items[1]["path"]).write_bytes(b"another")
+    shown = invoke("drift", "check", out, "--run", "dark", "--json")
+    assert (told(shown)["parts"], told(shown)["skipped"]) == (10, 1)
+    assert "1 parts known as defects" in shown.stderr
+    assert "another picture" in " ".join(shown.stderr.split())
+    few = told(invoke("drift", "check", out, "--run", "dark", "--latest", 5, "--json"))
+    assert (few["parts"], few["skipped"]) == (4, 1)
+    assert invoke("drift", "check", out, "--run", "nobody").exit_code == 1
+    for wrong in ((), ("shots", "--run", "dark"), ("shots", "--latest", 3)):
+        assert invoke("drift", "check", out, *wrong).exit_code == 2

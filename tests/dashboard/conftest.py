@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +15,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from differnet.reporting.keeping import keep_runs
+from differnet.reporting.run_folder import RunFolder
 from differnet.reporting.serving import dashboard_app, dashboard_environment
 from differnet.store import Store
 
@@ -63,3 +67,76 @@ def open_dashboard(tmp_path: Path, record_place: Path, monkeypatch: pytest.Monke
         return app
 
     return open_page
+
+
+@dataclass(frozen=True)
+class TrainedLine:
+    """Two small models of the sample product, and pictures that neither has learned.
+
+    Attributes:
+        model: Bundle of the one in use.
+        other: Of another one, trained on the same parts from another seed.
+        good, defects: Pictures.
+    """
+
+    model: Path
+    other: Path
+    good: tuple[Path, ...]
+    defects: tuple[Path, ...]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedLine:
+    """Trained once for all tests; they copy what they change."""
+    from differnet.detection import DensitySettings, Detector, DetectorSettings
+    from differnet.images.synthetic import make_sample_product
+
+    home = tmp_path_factory.mktemp("trained")
+    product = make_sample_product(home / "product", train=24, good_test=16, per_defect=2, per_wrong=1)
+    parts = sorted((product / "train" / "good").iterdir())
+    folders = []
+    for seed, name in ((0, "model"), (1, "other")):
+        density = DensitySettings(steps=10, hidden=16, couplings=2)
+        settings = DetectorSettings(
+            image_size=96, device="cpu", density=density, folds=2, seed=seed, product="flange"
+        )
+        folders.append(Detector(settings).fit(parts).calibrate().save(home / name))
+    test = product / "test"
+    defects = [path for kind in sorted(test.iterdir()) if kind.name != "good" for path in kind.iterdir()]
+    return TrainedLine(
+        folders[0], folders[1], tuple(sorted((test / "good").iterdir())), tuple(sorted(defects))
+    )
+
+
+@pytest.fixture
+def inspect_line(trained: TrainedLine, tmp_path: Path) -> Callable[..., Path]:
+    """Inspect the trained line's pictures, as copies of the test's own, and return the run's folder."""
+
+    def inspect(
+        name: str = "shift",
+        good: int = 16,
+        defects: int = 0,
+        model: Path | None = None,
+        extra: Sequence[tuple[Path, str | None]] = (),
+    ) -> Path:
+        from differnet.cli.inspect import run_facts
+        from differnet.detection import Detector
+
+        shots = tmp_path / "shots"
+        shots.mkdir(exist_ok=True)
+        chosen: list[tuple[Path, str | None]] = [(path, "good") for path in trained.good[:good]]
+        chosen += [(path, path.parent.name) for path in trained.defects[:defects]]
+        chosen += extra
+        detector = Detector.load(model or trained.model, "cpu")
+        facts = run_facts(detector.facts(), "shots", None)
+        run = RunFolder.create(tmp_path / name, facts)
+        with run:
+            for path, label in chosen:
+                copy = shots / f"{label}-{path.name}"
+                shutil.copyfile(path, copy)
+                found = detector.inspect(copy)
+                record = dataclasses.replace(found.record, label=label)
+                run.append(dataclasses.replace(found, record=record), None)
+        return run.path
+
+    return inspect

@@ -10,6 +10,7 @@ from differnet.images.layouts import (
     Dataset,
     LayoutError,
     list_pictures,
+    masks_near,
     parts_to_inspect,
     read_layout,
 )
@@ -297,3 +298,21 @@ def test_one_product_is_chosen_by_name_where_there_are_several(tmp_path: Path) -
     alone = read_layout(tmp_path / "nut")
     assert alone.of_one_product() is alone
     assert alone.product_name == "nut"
+
+
+def test_the_masks_of_one_picture_are_found_from_its_path_alone(tmp_path: Path) -> None:
+    plant_mtd(tmp_path / "mtd")
+    plant(tmp_path / "plain", [*numbered("good", 4), *numbered("dent", 2), "deep/dent/lot a/x.png"])
+    plant(tmp_path / "plain", ["masks/dent/000_mask.png", "masks/001.png", "masks/good/000.png"], MARKED)
+    for root in (tmp_path / "mtd", tmp_path / "plain"):
+        parts = read_layout(root).parts
+        assert any(part.mask_paths for part in parts)
+        assert {part.path: masks_near(part.path) for part in parts} == {p.path: p.mask_paths for p in parts}
+    assert masks_near(tmp_path / "nowhere" / "at" / "all.png") == ()
+    assert masks_near(Path("all.png")) == ()
+
+
+@needs_shared
+def test_the_masks_of_the_real_tiles_are_found_from_their_paths_alone() -> None:
+    parts = read_layout(SHARED / "mtd").test
+    assert [masks_near(part.path) for part in parts] == [part.mask_paths for part in parts]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from differnet.images.layouts import LAYOUTS, LayoutError, read_layout
+from differnet.images.layouts import LAYOUTS, LayoutError, masks_near, read_layout
 from differnet.images.reading import ImageError, encode_png, read_masks
 from differnet.images.scanning import scan
 from images.trees import MARKED, masks, named, numbered, of_kind, plant
@@ -255,3 +255,12 @@ def test_a_folder_around_the_dataset_is_named(btad: Path) -> None:
     with pytest.raises(LayoutError) as caught:
         read_layout(btad.parent)
     assert caught.value.remedy == f"Name {btad} instead: it holds products of the btad layout."
+
+
+@pytest.mark.parametrize("tree", ["loco", "mvtec_ad_2", "btad"])
+def test_the_masks_of_one_picture_are_found_from_its_path_alone(
+    tree: str, request: pytest.FixtureRequest
+) -> None:
+    parts = read_layout(request.getfixturevalue(tree)).parts
+    assert any(part.mask_paths for part in parts)
+    assert {part.path: masks_near(part.path) for part in parts} == {p.path: p.mask_paths for p in parts}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from differnet.images.layouts import LayoutError, read_layout
+from differnet.images.layouts import GOOD, LayoutError, masks_near, read_layout
 from differnet.images.reading import encode_png
 from differnet.images.scanning import scan
 from images.trees import BLANK, MARKED, masks, named, numbered, of_kind, plant
@@ -363,3 +363,14 @@ def test_a_list_that_is_no_json_is_named(real_iad: Path) -> None:
     plant(real_iad, ["realiad_jsons/realiad_jsons/usb.json"], b"\xff\xfe")
     with pytest.raises(LayoutError, match="UTF-8"):
         read_layout(real_iad)
+
+
+@pytest.mark.parametrize("tree", ["visa", "kolektorsdd", "kolektorsdd2"])
+def test_the_masks_of_one_picture_are_found_from_its_path_alone(
+    tree: str, request: pytest.FixtureRequest
+) -> None:
+    """Of good surfaces of KolektorSDD too, whose masks are blank."""
+    parts = read_layout(request.getfixturevalue(tree)).parts
+    broken = [part for part in parts if part.label != GOOD]
+    assert any(part.mask_paths for part in broken)
+    assert [masks_near(part.path) for part in broken] == [part.mask_paths for part in broken]

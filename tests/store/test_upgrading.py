@@ -9,7 +9,20 @@ import pytest
 from alembic import command
 from sqlalchemy import inspect, text
 
-from differnet.store import Asked, Store, StoreError, backup, check, connect, newest, upgrade, upgrading
+from differnet.store import (
+    Asked,
+    Store,
+    StoreError,
+    backup,
+    backup_into,
+    backups_in,
+    check,
+    connect,
+    file_bytes,
+    newest,
+    upgrade,
+    upgrading,
+)
 from differnet.store.connecting import writing
 from differnet.store.schema import metadata
 from differnet.store.upgrading import _config, differences, form
@@ -146,6 +159,36 @@ def test_a_backup_is_one_file_that_holds_it_all(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="to write"):
         backup(store.engine, tmp_path / "nowhere" / "copy.db")
     again.close()
+    store.close()
+
+
+def test_backups_of_a_folder_are_found_the_newest_first(tmp_path: Path) -> None:
+    store = known(Store.open(tmp_path / "record.db"))
+    assert backups_in(tmp_path / "backups") == []
+    first = backup_into(store.engine, tmp_path / "backups" / "of line 3")
+    older = first.with_name("record-20200101-000000.db")
+    older.write_bytes(first.read_bytes())
+    (first.parent / "notes.txt").write_text("x")
+    assert backups_in(first.parent) == [first, older]
+    assert Store.open(first, read_only=True).run("monday").run_id == "monday"
+    # From a record that is opened to read only too.
+    reading = Store.open(tmp_path / "record.db", read_only=True)
+    assert backup_into(reading.engine, tmp_path / "elsewhere").is_file()
+    reading.close()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="to write into"):
+        backup_into(store.engine, tmp_path / "file" / "backups")
+    store.close()
+
+
+def test_the_size_of_a_record_counts_its_journal(place: str, tmp_path: Path) -> None:
+    store = known(Store.open(place))
+    store.add_items([record(i) for i in range(50)])
+    size = file_bytes(store.engine)
+    if store.engine.dialect.name == "sqlite":
+        assert size == sum((tmp_path / name).stat().st_size for name in ("record.db", "record.db-wal"))
+    else:
+        assert size is None
     store.close()
 
 

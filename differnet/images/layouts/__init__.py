@@ -8,6 +8,7 @@ from differnet.images.layouts.files import PICTURE_SUFFIXES
 from differnet.images.layouts.inspecting import WRONG_INPUTS, ToInspect, parts_to_inspect, wrong_inputs
 from differnet.images.layouts.parts import GOOD, Dataset, Layout, LayoutError, Part, Split
 from differnet.images.layouts.registry import LAYOUTS, list_pictures, read_layout
+from differnet.images.layouts.truth import masks_near
 
 __all__ = [
     "GOOD",
@@ -21,6 +22,7 @@ __all__ = [
     "Split",
     "ToInspect",
     "list_pictures",
+    "masks_near",
     "parts_to_inspect",
     "read_layout",
     "wrong_inputs",

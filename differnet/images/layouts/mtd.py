@@ -33,6 +33,15 @@ def read_mtd(root: Path) -> Reading:
     return parts, notes
 
 
+def mask_of_tile(picture: Path) -> tuple[Path, ...]:
+    """Find the mask of a tile from its own path; none for what is no tile of MTD with a defect."""
+    folder = picture.parent
+    kind = folder.parent.name
+    if folder.name != "Imgs" or not kind.startswith("MT_") or kind == "MT_Free":
+        return ()
+    return _marked_mask(picture.with_suffix(".png")) if picture.suffix.lower() == ".jpg" else ()
+
+
 def _split(root: Path, pictures: Sequence[Path]) -> Reading:
     listing = root / _NAMES
     if not listing.is_file():
