@@ -24,8 +24,9 @@ from differnet.calibration import Kernel, TailScale
 from differnet.detection import DetectorSettings
 from differnet.detection.detector import Detector, Seen, as_picture
 from differnet.detection.ensemble import RawEvidence
-from differnet.detection.judging import Calibration, Identity, Judge, Surprises
+from differnet.detection.judging import Calibration, Identity, Judge
 from differnet.detection.statistics import PatchScale
+from differnet.detection.usual import Surprises
 from differnet.evaluation.benchmark import BenchmarkError, labelled_test_parts
 from differnet.evaluation.intervals import auroc_difference
 from differnet.evaluation.metrics import by_kind, image_auroc

@@ -42,16 +42,22 @@ first = "overview" if has_runs() else "start"
 if not (here / f"{first}.py").is_file():
     first = "tune"
 # No icons here: Streamlit makes them the tab's icon, and fetches that from a server on the web.
-page = st.navigation(
-    {
-        section: [
-            st.Page(f"{name}.py", title=title, default=name == first)
-            for title, name in pages
-            if (here / f"{name}.py").is_file()
-        ]
-        for section, pages in SECTIONS.items()
-    }
-)
+menu = {
+    section: [
+        st.Page(f"{name}.py", title=title, default=name == first)
+        for title, name in pages
+        if (here / f"{name}.py").is_file()
+    ]
+    for section, pages in SECTIONS.items()
+}
+page = st.navigation(menu, position="hidden")
+# Streamlit's own menu folds its last pages away, and its lists with sections are none to a screen reader.
+for section, offered in menu.items():
+    if offered:
+        with st.sidebar.container(gap="xxsmall", key=f"menu-{section.lower()}"):
+            st.caption(section)
+            for each in offered:
+                st.page_link(each)
 choose_run()
 choose_person()
 page.run()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from differnet.detection.bundle import LOADING_CHECKS, BundleError, load_bundle
+from differnet.detection.bundle import LOADING_CHECKS, load_bundle
 from differnet.detection.detector import Detector
+from differnet.detection.manifest import BundleError
 from differnet.records import DiffernetError
 
 

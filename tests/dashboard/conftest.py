@@ -119,8 +119,8 @@ def inspect_line(trained: TrainedLine, tmp_path: Path) -> Callable[..., Path]:
         model: Path | None = None,
         extra: Sequence[tuple[Path, str | None]] = (),
     ) -> Path:
-        from differnet.cli.inspect import run_facts
         from differnet.detection import Detector
+        from differnet.reporting import run_facts
 
         shots = tmp_path / "shots"
         shots.mkdir(exist_ok=True)

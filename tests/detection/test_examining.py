@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from differnet.detection import BundleError, Detector, examine_bundle
-from differnet.detection.bundle import LOADING_CHECKS, _sealed, load_bundle
+from differnet.detection.bundle import LOADING_CHECKS, load_bundle
+from differnet.detection.manifest import sealed
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def seal_again(folder: Path, change: Callable[[dict[str, object]], None] = lambd
     files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.safetensors")}
     told["files"] = files
     change(told)
-    (folder / "manifest.json").write_bytes(_sealed(told))
+    (folder / "manifest.json").write_bytes(sealed(told))
 
 
 def test_a_sound_model_passes_every_check_with_its_figures(saved: Path, detector: Detector) -> None:

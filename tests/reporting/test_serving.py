@@ -26,7 +26,7 @@ from differnet.reporting.serving import (
 def test_the_command_carries_every_safe_option() -> None:
     command = dashboard_command(8600)
     assert command[:4] == [sys.executable, "-m", "streamlit", "run"]
-    assert command[4] == str(dashboard_app())
+    assert command[4] == str(dashboard_app().with_name("served.py"))
     for wanted in (
         "--server.address=127.0.0.1",
         "--server.allowedHosts=localhost",

@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dashboard.offered import pages
+from google.protobuf.message import Message
 from markdown_it import MarkdownIt
 from streamlit.testing.v1 import AppTest
 
@@ -41,7 +43,6 @@ from differnet.store import ReviewEntry, Store
 from trust.finding import Figure, Finding
 
 HARMLESS = "word"
-PAGES = ("tune", "gallery", "picture")
 
 # What a script does that runs: it leaves a mark on the page's root.
 _ACT = "document.documentElement.dataset.ran=1"
@@ -372,14 +373,15 @@ def dashboard_troubles(payloads: Sequence[str]) -> tuple[int, list[str]]:
             nonlocal seen
             for words, allows_html in _marked_down(app):
                 seen += 1
-                if allows_html or is_active_markdown(words):
+                if is_alive(words, allows_html, payloads):
                     troubles.append(words[:120])
             troubles.extend(str(error.value) for error in app.exception)
 
         look()
-        for page in PAGES[1:]:
+        for page in pages():
             app.switch_page(f"{page}.py").run()
             look()
+        app.switch_page("picture.py").run()
         chosen = [record.item_id for record in run.records if record.verdict is Verdict.DEFECT]
         for item_id in chosen:
             app.selectbox(key="item").set_value(item_id).run()
@@ -387,27 +389,64 @@ def dashboard_troubles(payloads: Sequence[str]) -> tuple[int, list[str]]:
     return seen, troubles
 
 
+# What Streamlit shows as it is, by element and field. Whatever is not here counts as Markdown.
+_PLAIN = (
+    *(
+        r"Text\.body",
+        r"Code\.code_text",
+        r"Json\.body",
+        r"(Selectbox|MultiSelect)\.(options|raw_values|placeholder)",
+    ),
+    *(r"(TextInput|TextArea)\.(default|value|placeholder)", r".*\.alt", r".*\.id", r".*\.url"),
+    *(r"PageLink\.(query_string|page|page_script_hash)", r"VegaLiteChart\..*", r"BidiComponent\..*"),
+)
+_IS_PLAIN = re.compile("|".join(_PLAIN))
+
+
 def _marked_down(app: AppTest) -> Iterator[tuple[str, bool]]:
-    """Give the words of every element that Streamlit reads as Markdown, and whether HTML in it is alive."""
-    kinds = ("markdown", "caption", "title", "header", "subheader", "info", "error", "warning", "success")
-    for kind in kinds:
-        for element in getattr(app, kind):
-            yield str(element.value), bool(getattr(element.proto, "allow_html", False))
-    for kind in (
-        "button",
-        "selectbox",
-        "multiselect",
-        "toggle",
-        "slider",
-        "number_input",
-        "metric",
-        "expander",
-    ):
-        for element in getattr(app, kind):
-            yield str(element.label), False
+    """Give every text that Streamlit may read as Markdown, and whether HTML in it is alive."""
+    for proto in _protos(app._tree):
+        kind = proto.DESCRIPTOR.full_name
+        alive = kind == "Html" or bool(getattr(proto, "allow_html", False))
+        for name, words in _strings(proto, kind):
+            if not _IS_PLAIN.fullmatch(name):
+                yield words, alive
     for element in app.table:
         for cell in [*element.value.columns, *element.value.index, *element.value.to_numpy().ravel()]:
             yield str(cell), False
+
+
+def _protos(node: Any) -> Iterator[Message]:
+    """Give the messages of all elements and blocks below a node of a page."""
+    if (proto := getattr(node, "proto", None)) is not None:
+        yield proto
+    for child in getattr(node, "children", {}).values():
+        yield from _protos(child)
+
+
+def _strings(message: Message, place: str) -> Iterator[tuple[str, str]]:
+    """Give the texts of a message, each with the names of the fields that lead to it."""
+    for field, held in message.ListFields():
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            continue
+        for each in held if field.is_repeated else [held]:
+            if isinstance(each, Message):
+                yield from _strings(each, f"{place}.{field.name}")
+            elif isinstance(each, str):
+                yield f"{place}.{field.name}", each
+
+
+def is_alive(words: str, allows_html: bool, payloads: Sequence[str]) -> bool:
+    """Tell whether something from outside may be more than words in a text of a page.
+
+    Args:
+        words: The text.
+        allows_html: Whether HTML in it is alive: then it is the page's own, without a payload as it is.
+        payloads: What came from outside.
+    """
+    if allows_html:
+        return any(payload in words for payload in payloads if set(payload) & set("<>&\"'"))
+    return is_active_markdown(words)
 
 
 def is_active_markdown(words: str) -> bool:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from trust.batch_checks import make_model, make_parts
 from trust.fault_checks import Disk, failing_steps, small_disk
 from trust.faults import ERRORS, FILES, Faults
 
-NAMES = {"author": "Ada", "reason": "start", "model_id": "m", "calibration_id": "c"}
+NAMES: dict[str, Any] = {"author": "Ada", "reason": "start", "model_id": "m", "calibration_id": "c"}
 
 
 def test_a_batch_job_says_what_was_refused_and_goes_on_the_next_time() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from markupsafe import Markup
+from streamlit.testing.v1 import AppTest
 
+from differnet.images.reading import encode_png
 from differnet.reporting import report, tables
 from trust import payload_checks as checks
 
@@ -46,6 +49,8 @@ def test_the_finding_tells_what_was_looked_at() -> None:
     assert found.figures["pages"] == 5
 
 
+BAD = "![x](http://a/b.png)<b onclick='x'>"
+
 # That the checks see what they look for: without escaping each of them must fail.
 
 
@@ -79,6 +84,52 @@ def test_formulas_that_are_not_escaped_are_seen_in_the_table(monkeypatch: pytest
         assert payload in formulas
     # Behind a semicolon, where lists are parted by it.
     assert any(cell == "=1+1" or cell.startswith("=1+1;") for cell in formulas)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *(
+            "st.write(bad)",
+            "st.radio('a', [bad])",
+            "st.pills('a', [bad])",
+            "st.checkbox(bad)",
+            "st.tabs([bad])",
+        ),
+        *(
+            "st.button('a', help=bad)",
+            "st.expander(bad)",
+            "st.metric(bad, 1)",
+            "st.toast(bad)",
+            "st.markdown('<i>' + bad, unsafe_allow_html=True)",
+            "st.html(f'<p>{bad}</p>')",
+        ),
+        *("st.table({bad: [1]})", "st.text_input(bad)", "st.popover(bad)", "st.image(path, caption=bad)"),
+    ],
+)
+def test_markdown_that_is_not_escaped_is_seen_wherever_it_stands(call: str, tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(encode_png(np.zeros((2, 2), np.uint8)))
+    script = f"import streamlit as st; bad = {BAD!r}; path = {str(picture)!r}; {call}"
+    app = AppTest.from_string(script).run()
+    assert not app.exception
+    assert any(checks.is_alive(words, html, [BAD]) for words, html in checks._marked_down(app))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "st.text(bad)",
+        "st.code(bad)",
+        "st.selectbox('a', [bad])",
+        "st.dataframe({'a': [bad]})",
+        "st.html('<p>')",
+    ],
+)
+def test_text_that_is_shown_as_it_is_is_not_taken_for_markdown(call: str) -> None:
+    app = AppTest.from_string(f"import streamlit as st; bad = {BAD!r}; {call}").run()
+    assert not app.exception
+    assert not any(checks.is_alive(words, html, [BAD]) for words, html in checks._marked_down(app))
 
 
 def test_markdown_that_is_not_escaped_is_seen() -> None:
