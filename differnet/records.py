@@ -53,6 +53,9 @@ def _rebuild_error(kind: type[DiffernetError], attributes: dict[str, Any]) -> Di
 # Shares of good parts that may be reviewed and beyond, and rejected, where nobody asks for others.
 USUAL_REVIEW, USUAL_DEFECT = 0.05, 0.01
 
+# Good parts that a model keeps a small picture of, at most: about a megabyte.
+MOST_REFERENCES = 64
+
 
 class Verdict(StrEnum):
     """What is decided about one picture.

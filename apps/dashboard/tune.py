@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 
 import streamlit as st
-from bench import STRANGENESS, Bench, gallery_link, lay_out, put_thresholds, sentence
 from components.band import moved_to, picked_bar, review_band
 from opened import OpenedRun, current_run, overlay_of, show_error
+from tune_bench import STRANGENESS, Bench, gallery_link, lay_out, put_thresholds, sentence
 from tune_changes import show_changes
 from tune_curves import show_curves, show_kinds
 from tune_wishes import show_wishes

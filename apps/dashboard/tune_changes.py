@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import streamlit as st
-from bench import Bench, put_thresholds
 from opened import OpenedRun, person, record, show_error, writable
+from tune_bench import Bench, put_thresholds
 
 from differnet.calibration import Revision
 from differnet.records import DiffernetError

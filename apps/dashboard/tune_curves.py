@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
-from bench import Bench, evidence_of, gallery_link, quantiles_of, separation_of
 from opened import OpenedRun, show_error
+from tune_bench import Bench, evidence_of, gallery_link, quantiles_of, separation_of
 from tune_charts import RATES, cost_chart, curve_chart, deviate_chart, quantile_chart, recall_chart
 
 from differnet.evaluation.intervals import percent

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import streamlit as st
-from bench import Bench, evidence_of, put_thresholds, sentence
 from opened import OpenedRun, show_error
+from tune_bench import Bench, evidence_of, put_thresholds, sentence
 from tune_curves import cost_widgets
 
 from differnet.calibration import Suggestion

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -70,6 +71,26 @@ class HeatScale:
         below = np.interp(asked, self.quantiles, np.linspace(0, self.top, _LEVELS))
         beyond = np.maximum(asked - self.quantiles[-1], 0) / (self.excess * _LN10)
         return np.asarray(below + beyond, dtype=np.float32)
+
+    def value(self, share: float) -> float:
+        """Return the heat that this share of good cells exceed; the other way round from `surprise`.
+
+        Raises:
+            CalibrationError: Not ``0 < share <= 1``.
+
+        Example:
+            >>> round(HeatScale.fit(np.arange(100_000)).value(0.01) / 1000)
+            99
+        """
+        if not 0 < share <= 1:
+            raise CalibrationError(
+                expected="a share of good cells above 0, at most 1",
+                found=str(share),
+                remedy="Ask for one in a hundred with 0.01.",
+            )
+        level = -math.log10(share)
+        below = float(np.interp(level, np.linspace(0, self.top, _LEVELS), self.quantiles))
+        return below + max(0.0, level - self.top) * self.excess * _LN10
 
     @property
     def row(self) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ import typer
 from differnet.cli.data import JsonOption, LayoutOption
 from differnet.cli.exits import ExitCode, VerificationError
 from differnet.cli.terminal import Terminal, plain_table, terminal
-from differnet.records import USUAL_DEFECT, USUAL_REVIEW, DiffernetError
+from differnet.records import MOST_REFERENCES, USUAL_DEFECT, USUAL_REVIEW, DiffernetError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -102,6 +102,16 @@ def train(
         bool,
         typer.Option("--keep-suspects", help="Learn also from parts that are probably not good."),
     ] = False,
+    references: Annotated[
+        int,
+        typer.Option(
+            "--references",
+            metavar="COUNT",
+            min=0,
+            max=MOST_REFERENCES,
+            help="Good parts of which the model keeps a small picture, to show beside others; 0 keeps none.",
+        ),
+    ] = MOST_REFERENCES,
     as_json: JsonOption = False,
 ) -> None:
     """Learn what good parts look like, and calibrate the two thresholds.
@@ -129,6 +139,7 @@ def train(
         product=product or dataset.product_name,
         keep_suspects=keep_suspects,
         ignore=ignore,
+        references=references,
     )
     detector = train_detector(shown, settings, dataset)
     detector.save(out)

@@ -13,12 +13,22 @@ if TYPE_CHECKING:
     from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
     from differnet.detection.detector import Detector
     from differnet.detection.examining import Examined, ModelCheck, examine_bundle
+    from differnet.detection.explaining import (
+        POOLED,
+        EvidenceMap,
+        Explanation,
+        PatchChange,
+        Statistic,
+        WholeChange,
+        explain,
+    )
     from differnet.detection.family import Family
     from differnet.detection.founding import DifferNet, DifferNetSettings
     from differnet.detection.gaussian import PooledGaussian
     from differnet.detection.good_parts import GoodParts, read_good_parts
     from differnet.detection.manifest import BundleError
     from differnet.detection.method import Judgement, Method, MethodError, MethodSettings
+    from differnet.detection.references import Reference, References
     from differnet.detection.revising import (
         InForce,
         adopt_current,
@@ -30,27 +40,34 @@ if TYPE_CHECKING:
     )
     from differnet.detection.settings import DetectorError, DetectorSettings
     from differnet.detection.statistics import PatchScale, patch_vectors, pooled_statistics
+    from differnet.detection.typical import RoundTrip, nearest_typical
 
 _HOMES = {
     "densities": ("DensitySettings", "PartDensity", "PatchDensity"),
     "detector": ("Detector",),
     "examining": ("Examined", "ModelCheck", "examine_bundle"),
+    "explaining": (
+        *("POOLED", "EvidenceMap", "Explanation", "PatchChange", "Statistic", "WholeChange", "explain"),
+    ),
     "family": ("Family",),
     "founding": ("DifferNet", "DifferNetSettings"),
     "gaussian": ("PooledGaussian",),
     "good_parts": ("GoodParts", "read_good_parts"),
     "manifest": ("BundleError",),
     "method": ("Judgement", "Method", "MethodError", "MethodSettings"),
+    "references": ("Reference", "References"),
     "revising": (
         *("InForce", "adopt_current", "belongs", "in_force", "revision_in_force", "revision_of"),
         "revisions_of",
     ),
     "settings": ("DetectorError", "DetectorSettings"),
     "statistics": ("PatchScale", "patch_vectors", "pooled_statistics"),
+    "typical": ("RoundTrip", "nearest_typical"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "POOLED",
     "BundleError",
     "DensitySettings",
     "Detector",
@@ -58,7 +75,9 @@ __all__ = [
     "DetectorSettings",
     "DifferNet",
     "DifferNetSettings",
+    "EvidenceMap",
     "Examined",
+    "Explanation",
     "Family",
     "GoodParts",
     "InForce",
@@ -68,13 +87,21 @@ __all__ = [
     "MethodSettings",
     "ModelCheck",
     "PartDensity",
+    "PatchChange",
     "PatchDensity",
     "PatchScale",
     "PooledGaussian",
+    "Reference",
+    "References",
+    "RoundTrip",
+    "Statistic",
+    "WholeChange",
     "adopt_current",
     "belongs",
     "examine_bundle",
+    "explain",
     "in_force",
+    "nearest_typical",
     "patch_vectors",
     "pooled_statistics",
     "read_good_parts",

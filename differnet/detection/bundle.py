@@ -5,6 +5,8 @@ in safetensors. The folder is written beside its target and renamed into place. 
 shapes, types, hashes and finiteness, rebuilds the densities from a closed list of shapes, and then
 inspects golden pictures: a model that does not reproduce their figures is refused.
 
+Schema 8 keeps small pictures of some good parts as well. A model of schema 7 loads without them.
+
 The hashes tell of accidents, not of forgery: whoever rewrites a bundle with all its hashes gets a
 bundle of another ``model_id`` or ``calibration_id``, which stand on every record.
 """
@@ -40,6 +42,7 @@ from differnet.detection.manifest import (
     DIGEST,
     FILES,
     MANIFEST,
+    REFERENCES,
     BundleError,
     CalibrationFacts,
     Chosen,
@@ -60,6 +63,7 @@ from differnet.detection.manifest import (
     sealed,
     wrong,
 )
+from differnet.detection.references import References, most_bytes
 from differnet.detection.settings import DetectorSettings
 from differnet.detection.statistics import PatchScale
 from differnet.durable import whole_folder
@@ -74,14 +78,14 @@ from differnet.features import (
 from differnet.flows import Flow, HealthReport, UnhealthyFlow, audit
 from differnet.flows.health import FAR, FAR_LIMIT, LARGEST_LIMIT, MEDIAN_LIMIT
 from differnet.images.reading import ReadingRule
-from differnet.records import DiffernetError
+from differnet.records import MOST_REFERENCES, DiffernetError
 
 Told = Callable[[str, str], None]
 
 LOADING_CHECKS = ("manifest", "files", "densities", "golden pictures", "round trip")
 """What a bundle has to pass, in this order."""
 
-SCHEMA: Literal[7] = 7
+SCHEMA: Literal[8] = 8
 _GOLDEN_PICTURES = 3
 # What a golden picture has to reproduce: everything that verdicts and records rest on but the maps.
 _GOLDEN_FIGURES = ("whole", "local", "nll_whole", "nll_local", "extent", "cells", "kinds")
@@ -190,6 +194,8 @@ def _write(detector: Detector, folder: Path) -> None:
         arrays["ignored"] = torch.from_numpy(calibration.ignored.cells.copy())
     arrays["trained_on"] = _hashes_as_tensor(detector._trained_on)
     save_file(arrays, folder / FILES[2])
+    references = detector.references_ or References.none(ensemble.complete.wholes[0].shape.features)
+    save_file({k: torch.from_numpy(v.copy()) for k, v in references.arrays.items()}, folder / REFERENCES)
     golden_seed = settings.seed
     manifest = Manifest(
         schema_version=SCHEMA,
@@ -221,6 +227,7 @@ def _write(detector: Detector, folder: Path) -> None:
             folds=settings.folds,
             image_size=settings.image_size,
             zooms=list(settings.zooms),
+            references=settings.references,
         ),
         provenance=Provenance(**detector.provenance_),
         golden=Golden(
@@ -252,11 +259,11 @@ def _check_files(manifest: Manifest, folder: Path) -> Ensemble:
     Returns:
         The densities, whose tensors are placeholders.
     """
-    for name in FILES:
+    for name in manifest.file_names:
         path = folder / name
         if path.is_symlink() or not path.is_file():
             raise wrong(f"{name} in the bundle", "no such plain file")
-    network, densities, calibration = (declared_tensors(folder / name) for name in FILES)
+    network, densities, calibration = (declared_tensors(folder / name) for name in FILES[:3])
     own = network_tensors(manifest.provenance.backbone.name)
     _same_tensors("the backbone", network, {name: _declaration(tensor) for name, tensor in own.items()})
     ensemble = _empty_ensemble(manifest, densities)
@@ -265,7 +272,10 @@ def _check_files(manifest: Manifest, folder: Path) -> Ensemble:
     _same_tensors(
         "the calibration", calibration, calibration_tensors(manifest, ensemble.kind_features, calibration)
     )
-    for name in FILES:
+    if REFERENCES in manifest.file_names:
+        references = declared_tensors(folder / REFERENCES)
+        _same_tensors("the good parts to show", references, _reference_tensors(manifest, references))
+    for name in manifest.file_names:
         found = sha256_of(folder / name)
         if found != manifest.files[name]:
             raise wrong(f"{name} with sha256 {manifest.files[name]}", f"sha256 {found}")
@@ -289,6 +299,7 @@ def _rebuild(manifest: Manifest, folder: Path, device: str, ensemble: Ensemble) 
         density=DensitySettings(**manifest.density.model_dump()),
         scales=tuple(PatchScale(s.name, tuple(s.strides), s.window, s.zoom) for s in manifest.scales),
         zooms=tuple(manifest.settings.zooms),
+        references=manifest.settings.references,
         reading=ReadingRule.from_json(manifest.reading),
     )
     detector = Detector(settings)
@@ -307,6 +318,7 @@ def _rebuild(manifest: Manifest, folder: Path, device: str, ensemble: Ensemble) 
     detector.provenance_ = manifest.provenance.model_dump()
     tensors = _read_tensors(folder / FILES[2])
     detector._trained_on = _rebuild_hashes(manifest, tensors.pop("trained_on"))
+    detector.references_ = _rebuild_references(manifest, folder, detector._trained_on)
     calibration = _rebuild_calibration(manifest, tensors)
     detector.ignored_ = calibration.ignored
     detector._adopt(calibration)
@@ -384,6 +396,32 @@ def _rebuild_hashes(manifest: Manifest, found: Tensor) -> tuple[str, ...]:
     if fingerprint(hashes) != manifest.provenance.training_fingerprint:
         raise wrong("the training parts of the manifest's fingerprint", "others")
     return hashes
+
+
+def _reference_tensors(manifest: Manifest, declared: Mapping[str, Declared]) -> dict[str, Declared]:
+    """Return what as many good parts as ``declared`` has consist of."""
+    parts, size = (
+        declared[name].shape[0] if name in declared and declared[name].shape else 0
+        for name in ("statistics", "thumbnails")
+    )
+    if not 0 <= parts <= MOST_REFERENCES or not 0 <= size <= most_bytes(parts):
+        raise wrong(
+            f"at most {MOST_REFERENCES} good parts in {most_bytes(MOST_REFERENCES)} bytes",
+            f"{parts} in {size}",
+        )
+    return {
+        "statistics": Declared("F16", (parts, manifest.complete.wholes[0].features)),
+        "hashes": Declared("U8", (parts, DIGEST)),
+        "lengths": Declared("I64", (parts,)),
+        "thumbnails": Declared("U8", (size,)),
+    }
+
+
+def _rebuild_references(manifest: Manifest, folder: Path, learned: Sequence[str]) -> References:
+    if REFERENCES not in manifest.file_names:
+        return References.none(manifest.complete.wholes[0].features)
+    tensors = _read_tensors(folder / REFERENCES)
+    return References.from_arrays({name: t.numpy() for name, t in tensors.items()}, learned)
 
 
 def _rebuild_calibration(manifest: Manifest, tensors: dict[str, Tensor]) -> Calibration:

@@ -236,9 +236,15 @@ class PartDensity(nn.Module):
         return _energy(self.flow, statistics, None)
 
     @torch.no_grad()
+    def standardised(self, statistics: Tensor) -> Tensor:
+        """Return ``(batch, features)`` statistics in standard deviations of good parts."""
+        z: Tensor = gaussian_layers(self.flow)[0](statistics)[0]
+        return z
+
+    @torch.no_grad()
     def whitened(self, statistics: Tensor) -> Tensor:
         """Return ``(batch, features)`` what the Gaussian makes of statistics, principal directions first."""
-        z: Tensor = Compose(self._gaussian())(statistics)[0]
+        z: Tensor = Compose(gaussian_layers(self.flow))(statistics)[0]
         return z
 
     @torch.no_grad()
@@ -252,24 +258,12 @@ class PartDensity(nn.Module):
             ``pull`` and ``pull * mean``, each ``(batch, features)``: ``sum(pull * statistics - pull * mean)``
             is ``|z|^2 / D`` before the couplings. ``pull`` is ``cov^{-1} (statistics - mean) / D``.
         """
-        standardise, whitening = self._gaussian()
+        standardise, whitening = gaussian_layers(self.flow)
         # The way back with its scale the other way round: Q diag(1/s) z is the inverse covariance at work.
         back = whitening.inverse(whitened / whitening.scale.square())[0] - whitening.mean
         pull = back / (standardise.scale * self.shape.features)
         mean = standardise.inverse(whitening.mean[None])[0]
         return pull, pull * mean
-
-    def _gaussian(self) -> tuple[ElementwiseAffine, Whitening | LowRankWhitening]:
-        chain = self.flow.transform
-        links = _links(chain) if isinstance(chain, Compose) else [chain]
-        match links[:2]:
-            case [ElementwiseAffine() as standardise, (Whitening() | LowRankWhitening()) as whitening]:
-                return standardise, whitening
-        raise FlowError(
-            expected="a standardising and a whitening layer",
-            found=", ".join(type(link).__name__ for link in links),
-            remedy="Rebuild the model by training.",
-        )
 
     @torch.no_grad()
     def leading(self, statistics: Tensor) -> Tensor:
@@ -369,9 +363,30 @@ class PatchDensity(nn.Module):
     @torch.no_grad()
     def energy(self, patches: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``|z|^2 / D`` and the nll in nats of every patch, each ``(batch, rows, columns)``."""
+        return _energy(self.flow, patches, self.context(patches, coordinates))
+
+    def context(self, patches: Tensor, coordinates: Tensor) -> Tensor | None:
+        """Return the condition of every patch, ``(batch, rows, columns, k)``, or ``None`` without one."""
         rows, columns = patches.shape[1:3]
-        context = patch_context(coordinates, rows, columns) if self.shape.context else None
-        return _energy(self.flow, patches, context)
+        return patch_context(coordinates, rows, columns) if self.shape.context else None
+
+
+def gaussian_layers(flow: Flow) -> tuple[ElementwiseAffine, Whitening | LowRankWhitening]:
+    """Return the two layers that every density here begins with: what its shrinkage Gaussian whitens by.
+
+    Raises:
+        FlowError: The flow begins otherwise.
+    """
+    chain = flow.transform
+    links = _links(chain) if isinstance(chain, Compose) else [chain]
+    match links[:2]:
+        case [ElementwiseAffine() as standardise, (Whitening() | LowRankWhitening()) as whitening]:
+            return standardise, whitening
+    raise FlowError(
+        expected="a standardising and a whitening layer",
+        found=", ".join(type(link).__name__ for link in links),
+        remedy="Rebuild the model by training.",
+    )
 
 
 class _Watch:

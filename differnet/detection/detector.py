@@ -39,6 +39,7 @@ from differnet.detection.judging import (
     SpoiltParts,
     picture_quality,
 )
+from differnet.detection.references import References, spread_out, thumbnail_of
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.spoiling import broken_parts, reduced, wrong_inputs
 from differnet.detection.statistics import patch_vectors, pooled_statistics
@@ -108,6 +109,7 @@ class Detector:
         self.ensemble_: Ensemble | None = None
         self.ignored_: IgnoreMask | None = None
         self.calibration_: Calibration | None = None
+        self.references_: References | None = None
         self.provenance_: dict[str, Any] = {}
         self._held_out: RawEvidence | None = None
         self._held_quality: NDArray[np.float64] | None = None
@@ -147,6 +149,7 @@ class Detector:
         self.backbone_ = Backbone(settings.backbone, weights).to(self._device)
         self.preprocessing_ = tuple(Preprocessing(s, weights.mean, weights.std) for s in settings.sizes)
         self.ensemble_, self.calibration_, self._judge_, self.skipped = None, None, None, []
+        self.references_ = None
         self._held_out, self._varied, self._trained_on, self.suspects = None, None, (), []
         self._spoilt, self._held_quality = None, None
         self.ignored_ = ignored
@@ -184,6 +187,10 @@ class Detector:
         self._spoilt = self._spoil(sources, dealt, each, progress)
         self._trained_on = tuple(sorted(hashes))
         self.seconds["densities"] = time.perf_counter() - started
+        started = time.perf_counter()
+        parts = features.statistics[0][slice(None, None, each)]
+        self.references_ = self._keep_references(parts, sources, hashes)
+        self.seconds["references"] = time.perf_counter() - started
         self.provenance_ = {
             "backbone": {
                 "name": settings.backbone,
@@ -628,6 +635,40 @@ class Detector:
                 progress("boundary", done + 1, len(chosen))
         return SpoiltParts(RawEvidence.joined(broken), RawEvidence.joined(wrong), tuple(kinds))
 
+    def _keep_references(
+        self, statistics: Tensor, sources: Sequence[Source], hashes: Sequence[str]
+    ) -> References:
+        """Keep small pictures of a few parts that every part has a like one among.
+
+        Args:
+            statistics: ``(parts, features)`` pooled, of the first zoom.
+            sources: Of the parts.
+            hashes: Of the parts; of copies the first is meant.
+        """
+        different = [hashes.index(sha256) for sha256 in dict.fromkeys(hashes)]
+        standardised = self._fitted().complete.wholes[0].standardised(statistics[different]).numpy()
+        chosen = spread_out(standardised, self.settings.references)
+        rows: list[NDArray[np.float32]] = []
+        thumbnails: list[bytes] = []
+        kept: list[str] = []
+        waiting = iter(chosen)
+        for batch in self._decoded([sources[different[place]] for place in chosen]):
+            for (_, picture), place in zip(batch, waiting, strict=False):
+                sha256 = hashes[different[place]]
+                # A file that has changed or gone since it was learned from is not shown.
+                if isinstance(picture, Picture) and picture.sha256 == sha256:
+                    rows.append(standardised[place])
+                    thumbnails.append(thumbnail_of(self._seen(picture)))
+                    kept.append(sha256)
+        return References.of(np.reshape(rows, (len(rows), standardised.shape[1])), thumbnails, kept)
+
+    def _seen(self, picture: Picture) -> NDArray[Any]:
+        """Return a picture's pixels as the network sees them: what is ignored is painted over."""
+        ignored = self.ignored_
+        return (
+            picture.pixels if ignored is None else ignored.paint(picture.pixels, self.preprocessing_[0].mean)
+        )
+
     def _judged_by(self, member: Member, pictures: list[Picture]) -> RawEvidence:
         """Return evidence of pictures by a member that has not seen their parts."""
         ensemble, found = self._fitted(), []
@@ -681,15 +722,10 @@ class Detector:
 
     def _quality(self, picture: Picture) -> list[float]:
         """Measure a picture as the network sees it: what is ignored does not count."""
-        if self.ignored_ is None:
-            return picture_quality(picture.pixels)
-        return picture_quality(self.ignored_.paint(picture.pixels, self.preprocessing_[0].mean))
+        return picture_quality(self._seen(picture))
 
     def _features(self, pictures: list[Picture]) -> Features:
-        if self.backbone_ is None:
-            raise DetectorError(
-                expected="a fitted detector", found="one without a backbone", remedy="Call fit first."
-            )
+        network = self._network()
         ignored = self.ignored_
         if ignored is not None:
             colour = self.preprocessing_[0].mean
@@ -698,7 +734,7 @@ class Detector:
         patches: dict[int, Tensor] = {}
         fields: list[tuple[Tensor, ...]] = []
         for zoom, preprocessing in enumerate(self.preprocessing_):
-            pooled, cut, maps = self._look(self.backbone_, preprocessing, pictures, zoom)
+            pooled, cut, maps = self._look(network, preprocessing, pictures, zoom)
             statistics.append(pooled)
             patches |= cut
             fields.append(maps)
@@ -710,6 +746,13 @@ class Detector:
             for maps in fields
         ]
         return Features(tuple(statistics), tuple(cuts), tuple(kept), tuple(fields), tuple(shares))
+
+    def _network(self) -> Backbone:
+        if self.backbone_ is None:
+            raise DetectorError(
+                expected="a fitted detector", found="one without a backbone", remedy="Call fit first."
+            )
+        return self.backbone_
 
     def _look(
         self, backbone: Backbone, preprocessing: Preprocessing, pictures: list[Picture], zoom: int

@@ -259,7 +259,7 @@ def plain_local(features: Features, density: DensitySettings) -> NDArray[np.floa
         gaussian = PatchDensity.fit(patches, nothing, replace(density, couplings=0), 0, kept=kept)
         chunks = [patches[s : s + _CHUNK] for s in range(0, len(features), _CHUNK)]
         energies = torch.cat([gaussian.energy(c, nothing[: len(c)])[0][:, kept] for c in chunks])
-    return _figures(_top(energies).log())[:, None]
+    return _figures(strangest_mean(energies).log())[:, None]
 
 
 @torch.inference_mode()
@@ -276,8 +276,8 @@ def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Fe
     strongest, nll_local, reached, maps = [], [], [], []
     for density, patches, kept in zip(local.patches, some.patches, some.kept, strict=True):
         energy, nats = density.energy(patches, coordinates)
-        strongest.append(_top(energy[:, kept]))
-        nll_local.append(_top(nats[:, kept]) / patches.shape[-1])
+        strongest.append(strangest_mean(energy[:, kept]))
+        nll_local.append(strangest_mean(nats[:, kept]) / patches.shape[-1])
         energy = energy * kept
         share = functional.adaptive_avg_pool2d(kept[None, None].float(), _EXTENT_CELLS).flatten()
         cells = functional.adaptive_avg_pool2d(energy[:, None], _EXTENT_CELLS).flatten(1)
@@ -306,7 +306,8 @@ def _cell_shares(whole: PartDensity, whitened: Tensor, some: Features, zoom: int
     return np.asarray(cells.numpy().astype(np.float32))
 
 
-def _top(per_patch: Tensor) -> Tensor:
+def strangest_mean(per_patch: Tensor) -> Tensor:
+    """Return the mean of the strangest half percent of ``(parts, places)`` figures, ``(parts,)``."""
     count = max(1, round(_STRANGEST_SHARE * per_patch.shape[1]))
     return per_patch.topk(count, dim=1).values.mean(1)
 

@@ -275,19 +275,49 @@ class Calibration:
             raw: Evidence of the parts.
             surprises: Theirs.
         """
-        scales = [HeatScale.from_row(row) for row in self.heat]
         rows = max(m.shape[1] for m in (*raw.maps, *raw.shares))
         columns = max(m.shape[2] for m in (*raw.maps, *raw.shares))
-        local = [s.surprise(m) for s, m in zip(scales, raw.maps, strict=False)]
-        total = np.mean([_resized(m, rows, columns) for m in local], axis=0)
+        total = np.mean([_resized(m, rows, columns) for m in self.heat_of_patches(raw)], axis=0)
         total = _blurred(total, _LOCAL_BLUR * rows)
         weights = surprises.shares_of_zooms
-        for scale, cells, weight in zip(scales[len(local) :], raw.shares, weights, strict=True):
-            where = _blurred(scale.surprise(_resized(cells, rows, columns)), _WHOLE_BLUR * rows)
+        for where, weight in zip(self.heat_of_wholes(raw, rows, columns), weights, strict=True):
             total += weight[:, None, None].astype(np.float32) * where
         if self.ignored is not None:
             total[:, ~self.ignored.kept(rows, columns).numpy()] = 0
         return np.asarray(total, dtype=np.float32)
+
+    def heat_of_patches(self, raw: RawEvidence) -> list[NDArray[np.float32]]:
+        """Return how rarely a good cell is as hot, ``(parts, rows, columns)`` a scale on its own grid.
+
+        The unit is that of `heat_maps`, which averages these maps.
+        """
+        return [self._heat_scale(i).surprise(cells) for i, cells in enumerate(raw.maps)]
+
+    def heat_of_wholes(self, raw: RawEvidence, rows: int, columns: int) -> list[NDArray[np.float32]]:
+        """Return how rarely a good cell adds as much to the whole, ``(parts, rows, columns)`` a zoom.
+
+        The unit is that of `heat_maps`, which adds these maps, each in proportion to what its whole says.
+        """
+        return [
+            _blurred(
+                self._heat_scale(len(raw.maps) + i).surprise(_resized(cells, rows, columns)),
+                _WHOLE_BLUR * rows,
+            )
+            for i, cells in enumerate(raw.shares)
+        ]
+
+    def typical_energy(self, scale: int, share: float) -> float:
+        """Return the energy of a patch that this share of good places exceed.
+
+        Args:
+            scale: Number of the scale.
+            share: Above 0, below 1.
+        """
+        return self._heat_scale(scale).value(share)
+
+    def _heat_scale(self, number: int) -> HeatScale:
+        """Return the scale of a map: first of every scale of patches, then of every zoom of the whole."""
+        return HeatScale.from_row(self.heat[number])
 
     @property
     def arrays(self) -> dict[str, Figures]:
@@ -336,6 +366,10 @@ class Judge:
         calibration: What good parts showed.
         identity: Of the model.
 
+    Attributes:
+        usual: What every kind of evidence usually is.
+        good: Strangeness of the calibration's parts, by the name of the evidence.
+
     Raises:
         CalibrationError: The calibration cannot keep its promise.
     """
@@ -344,8 +378,8 @@ class Judge:
         self.calibration = calibration
         self.identity = identity
         scales = calibration.local.shape[1]
-        self._usual = calibration.usual
-        sums = self._usual.held_out.sums
+        self.usual = calibration.usual
+        sums = self.usual.held_out.sums
         self._scales = {name: TailScale.fit(figures) for name, figures in sums.items()}
         extent = calibration.extent
         self._extent = [TailScale.fit(extent[:, i]) for i in range(scales)]
@@ -425,7 +459,7 @@ class Judge:
 
     def strangeness(self, raw: RawEvidence) -> dict[str, Figures]:
         """Return the strangeness ``(parts,)`` of all evidence together and of each kind of evidence."""
-        return self._strangeness(raw, self._usual.surprises(raw))
+        return self._strangeness(raw, self.usual.surprises(raw))
 
     def wrongness(self, raw: RawEvidence) -> Figures:
         """Return by how much ``(parts,)`` look like wrong inputs rather than defects; from 0 on they do."""
@@ -451,7 +485,7 @@ class Judge:
         one = raw[slice(index, index + 1)]
         # What is not finite is caught below; it only must not warn on its way there.
         with np.errstate(invalid="ignore", over="ignore"):
-            surprises = self._usual.surprises(one)
+            surprises = self.usual.surprises(one)
             figures = {name: float(v[0]) for name, v in self._strangeness(one, surprises).items()}
             figures["wrongness"] = float(self.wrongness(one)[0])
         if not raw.is_finite(index):

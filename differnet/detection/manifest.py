@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from differnet.calibration import HEAT_NUMBERS
 from differnet.detection.usual import CALIBRATION_ARRAYS, QUALITY_FIGURES
-from differnet.records import DiffernetError
+from differnet.records import MOST_REFERENCES, DiffernetError
 
 MANIFEST = "manifest.json"
-FILES = ("backbone.safetensors", "densities.safetensors", "calibration.safetensors")
+REFERENCES = "references.safetensors"
+# Bundles of the form before have no good parts to show.
+_OLDER_SCHEMA: Literal[7] = 7
+_OLDER_FILES = ("backbone.safetensors", "densities.safetensors", "calibration.safetensors")
+FILES = (*_OLDER_FILES, REFERENCES)
 # Bytes of a sha256.
 DIGEST = 32
 # Pixels of the network's largest input that are ignored or kept together: the finest map's stride.
@@ -118,6 +123,8 @@ class Chosen(Strict):
     folds: int
     image_size: int
     zooms: list[float] = Field(min_length=1, max_length=4)
+    # Older bundles were never asked to keep any.
+    references: int = Field(default=MOST_REFERENCES, ge=0, le=MOST_REFERENCES)
 
 
 class Network(Strict):
@@ -153,7 +160,7 @@ class _Entry(Strict):
 class Manifest(Strict):
     """Everything that ``manifest.json`` says, but its seal."""
 
-    schema_version: Literal[7]
+    schema_version: Literal[7, 8]
     model_id: str
     preprocessing: Input
     reading: dict[str, Any]
@@ -166,6 +173,11 @@ class Manifest(Strict):
     provenance: Provenance
     golden: Golden
     files: dict[str, str]
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The files beside the manifest."""
+        return _OLDER_FILES if self.schema_version == _OLDER_SCHEMA else FILES
 
 
 def sealed(fields: Mapping[str, Any]) -> bytes:
@@ -210,8 +222,11 @@ def read_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"])
         raise wrong("a manifest that this version understands", f"{place}: {first['msg']}") from error
-    if set(manifest.files) != set(FILES):
-        raise wrong(f"the files {', '.join(FILES)}", ", ".join(sorted(manifest.files)) or "none")
+    names = manifest.file_names
+    if set(manifest.files) != set(names):
+        raise wrong(f"the files {', '.join(names)}", ", ".join(sorted(manifest.files)) or "none")
+    if REFERENCES not in names and os.path.lexists(folder / REFERENCES):
+        raise wrong("the manifest and its files alone", f"also {REFERENCES}")
     return manifest
 
 

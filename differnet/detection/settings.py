@@ -11,7 +11,7 @@ from differnet.detection.densities import DensitySettings
 from differnet.detection.statistics import PatchScale
 from differnet.features import LARGEST_INPUT, SMALLEST_INPUT
 from differnet.images.reading import ReadingRule
-from differnet.records import USUAL_DEFECT, USUAL_REVIEW, DiffernetError
+from differnet.records import MOST_REFERENCES, USUAL_DEFECT, USUAL_REVIEW, DiffernetError
 
 # Seeds of members and flows are made of 1,000 times this one, and torch takes 64 bits.
 _LARGEST_SEED = 2**32 - 1
@@ -58,6 +58,8 @@ class DetectorSettings:
         zooms: Input sizes as multiples of ``image_size``; each takes a pass of the network, in tiles
             where it is above 1024 pixels.
         reading: How files become pixels.
+        references: Good parts of which the model keeps a small picture, to show the one that is most like a
+            strange part; 0 keeps none.
         ignore: A picture over every part's, whose pixels above 0 are ignored. A model keeps what it says; a
             loaded detector has no file here.
 
@@ -80,6 +82,7 @@ class DetectorSettings:
     zooms: tuple[float, ...] = (1.0,)
     keep_suspects: bool = False
     reading: ReadingRule = field(default_factory=ReadingRule)
+    references: int = MOST_REFERENCES
     ignore: Path | None = None
 
     def __post_init__(self) -> None:
@@ -89,6 +92,7 @@ class DetectorSettings:
             ("folds", self.folds, 2, _MOST_FOLDS),
             ("scales", len(self.scales), 1, _MOST_SCALES),
             ("zooms", len(self.zooms), 1, _MOST_ZOOMS),
+            ("references", self.references, 0, MOST_REFERENCES),
             ("a scale's zoom", max((s.zoom for s in self.scales), default=0), 0, len(self.zooms) - 1),
         ):
             if not least <= value <= most:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +105,24 @@ class Surprises:
         return shares
 
 
+class Said(NamedTuple):
+    """What one statistic says of parts, beside what it says of the calibration's own.
+
+    Attributes:
+        density: ``whole`` or ``patches``.
+        place: Number of the zoom of the whole, or of the scale of patches.
+        statistic: ``typicality`` or ``improbability``, see `Usual`.
+        surprise: ``(parts,)``.
+        held_out: ``(n,)`` surprise of each good part, left out of what is usual.
+    """
+
+    density: Literal["whole", "patches"]
+    place: int
+    statistic: str
+    surprise: Figures
+    held_out: Figures
+
+
 @dataclass(frozen=True)
 class Usual:
     """What every kind of evidence usually is.
@@ -153,13 +171,30 @@ class Usual:
 
     def surprises(self, raw: RawEvidence) -> Surprises:
         """Of parts that nobody has seen."""
-        figures = {"typicality": raw.local, "improbability": improbability_of(raw.nll_local, self.typical)}
         local = [
-            [u.surprise(figures[name][:, i], raw.kinds) for i, u in enumerate(of)]
-            for name, of in self.local.items()
+            [u.surprise(figures, raw.kinds) for figures, u in zip(raw_of.T, of, strict=True)]
+            for raw_of, of in self._patches(raw)
         ]
         whole = [u.surprise(raw.whole[:, i], raw.kinds) for i, u in enumerate(self.whole)]
         return Surprises(whole, list(np.max(local, axis=0)))
+
+    def said(self, raw: RawEvidence) -> list[Said]:
+        """Of parts that nobody has seen, statistic by statistic: first of the whole, then of patches."""
+        found = [
+            Said("whole", i, "typicality", u.surprise(raw.whole[:, i], raw.kinds), u.held_out)
+            for i, u in enumerate(self.whole)
+        ]
+        for name, (raw_of, of) in zip(self.local, self._patches(raw), strict=True):
+            found += [
+                Said("patches", i, name, u.surprise(raw_of[:, i], raw.kinds), u.held_out)
+                for i, u in enumerate(of)
+            ]
+        return found
+
+    def _patches(self, raw: RawEvidence) -> list[tuple[Figures, list[_Usual]]]:
+        """Return ``(parts, scales)`` of each statistic of patches that counts, and what is usual of it."""
+        figures = {"typicality": raw.local, "improbability": improbability_of(raw.nll_local, self.typical)}
+        return [(figures[name], of) for name, of in self.local.items()]
 
 
 def middling(nll: Figures) -> Figures:

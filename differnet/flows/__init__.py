@@ -14,7 +14,13 @@ from differnet.flows.dequantisation import (
 )
 from differnet.flows.elementwise import ElementwiseAffine, Leading, Scaling
 from differnet.flows.glow_layers import ActNorm, ConvolutionalCoupling, InvertibleLinear, glow
-from differnet.flows.health import HealthReport, UnhealthyFlow, audit, measure_health
+from differnet.flows.health import (
+    HealthReport,
+    UnhealthyFlow,
+    audit,
+    measure_health,
+    round_trip_errors,
+)
 from differnet.flows.linear import Permutation
 from differnet.flows.maps import AdditiveMap, AffineMap, FeatureMap, SplineMap
 from differnet.flows.multiscale import checkerboard, glow_image, real_nvp_image, squeeze
@@ -112,6 +118,7 @@ __all__ = [
     "real_nvp_image",
     "regularised_nll",
     "rnode",
+    "round_trip_errors",
     "shrinkage_whitening",
     "spline_autoregressive",
     "spline_coupling",

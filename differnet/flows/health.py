@@ -165,6 +165,31 @@ def audit(flow: Flow, vectors: Tensor, context: Tensor | None = None) -> HealthR
     return report
 
 
+def round_trip_errors(flow: Flow, vectors: Tensor, context: Tensor | None = None) -> Tensor:
+    """Return how well each vector comes back from ``x -> z -> x``: the errors that `HealthReport` defines.
+
+    Args:
+        flow: In the dtype in which it is used.
+        vectors: ``(n, features)``, at least one. One alone has no spread: its error is relative to itself.
+        context: Broadcasts over ``n``; ``None`` for an unconditional flow.
+
+    Returns:
+        ``(n,)`` relative errors; NaN where the vector, its z, its nll or its way back is not finite.
+
+    Raises:
+        FlowError: Shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from differnet.flows import Flow, Permutation, round_trip_errors
+        >>> round_trip_errors(Flow(Permutation.reverse(2)), torch.tensor([[1.0, 2.0], [3.0, 5.0]])).tolist()
+        [0.0, 0.0]
+    """
+    flow.check(vectors, context)
+    mean = vectors.mean(0)
+    return _round_trip_errors(flow, vectors, context, mean, float(vectors.std(0, correction=0).max()))
+
+
 def _round_trip_errors(
     flow: Flow, vectors: Tensor, context: Tensor | None, mean: Tensor, sigma: float
 ) -> Tensor:

@@ -288,7 +288,7 @@ def _peaks(
 
 
 def eight_bits(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Reduce RGB pixels to 8 bits a channel.
+    """Return ``(height, width, 3)`` RGB pixels as they are shown, in 8 bits.
 
     Raises:
         RunError: They are no picture.

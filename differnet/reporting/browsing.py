@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -16,9 +17,12 @@ from differnet.reporting.counts import VERDICTS, Histogram, Truth, VerdictCounts
 from differnet.reporting.tables import legible
 
 if TYPE_CHECKING:
-    from differnet.store import RunTable
+    from differnet.store import ReviewEntry, RunTable, Store
 
 Thing = TypeVar("Thing")
+
+# Inspections that are looked through for those of one part.
+_LOOKED_THROUGH = 100
 
 UNLABELLED = "unlabelled"
 """Stands for the absent label in filters; a folder of that name would be shown beside it."""
@@ -185,6 +189,49 @@ def regions_table(record: Record) -> pd.DataFrame:
     regions = sorted(record.regions, key=lambda region: -region.peak)
     columns = ["x", "y", "width", "height", "area", "peak", "p_value"]
     return pd.DataFrame([asdict(region) for region in regions], columns=columns)
+
+
+def other_inspections(store: Store, record: Record, limit: int) -> list[Record]:
+    """Find other inspections of the same part.
+
+    A part id that is no more than the picture's own file name says little: every folder has a 001. Then the
+    same picture is meant, or one at the same path.
+
+    Args:
+        store: The record.
+        record: Of the part.
+        limit: How many to return at most.
+
+    Returns:
+        The latest first.
+    """
+    from differnet.store import Asked
+
+    named = record.part_id and record.part_id != PurePath(record.path).stem
+    asked = [Asked(sha256=record.sha256)] if record.sha256 else []
+    asked += [Asked(part_id=record.part_id)] if record.part_id else []
+    found: dict[tuple[str, str], Record] = {}
+    for which in asked:
+        for one in store.items(which, "latest", _LOOKED_THROUGH):
+            alike = named or one.sha256 == record.sha256 or one.path == record.path
+            if alike and (one.run_id, one.item_id) != (record.run_id, record.item_id):
+                found[one.run_id, one.item_id] = one
+    return sorted(found.values(), key=lambda one: one.processed_at or "", reverse=True)[:limit]
+
+
+def reviews_table(said: Sequence[ReviewEntry]) -> pd.DataFrame:
+    """Lay out what people said of a part, in the order it was said."""
+    rows = [
+        {
+            "when": one.made_at[:19].replace("T", " "),
+            "who": legible(one.author),
+            "judgement": one.judgement,
+            "kind": legible(one.kind),
+            "note": legible(one.note),
+        }
+        for one in said
+    ]
+    return pd.DataFrame(rows, columns=["when", "who", "judgement", "kind", "note"])
 
 
 def evidence_table(record: Record) -> pd.DataFrame:

@@ -2,18 +2,81 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from differnet.reporting.viewing import Layer, rarity_words
+from differnet.images.reading import ImageError, read_image
+from differnet.records import Record
+from differnet.reporting.artefacts import PREVIEW_SIDE, eight_bits, shrink
+from differnet.reporting.origins import OriginError
+from differnet.reporting.viewing import LARGEST_SIDE, Layer, rarity_words
 
 if TYPE_CHECKING:
-    from differnet.detection import EvidenceMap, Explanation, RoundTrip
+    from differnet.detection import Detector, EvidenceMap, Explanation, RoundTrip
 
 CHANGE_SCALE = (0.0, 1.0)
 """Colours of what would have to change, standard deviations of good parts: a place on a defect of the sample
 product would have to change by 0.3 to 1.2, the farthest place on a good part by 0.1."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """An explanation with what a page shows beside it; of bounded size.
+
+    Attributes:
+        explanation: Of the picture.
+        pixels: ``(height, width, 3)`` RGB of it, at most `LARGEST_SIDE` along a side.
+        small: The same, at most `PREVIEW_SIDE`.
+        nearest: ``(height, width, 3)`` RGB of the good part that is most like it, or ``None``.
+        same_calibration: Whether the model's calibration is the one that judged the record.
+    """
+
+    explanation: Explanation
+    pixels: NDArray[np.uint8]
+    small: NDArray[np.uint8]
+    nearest: NDArray[np.uint8] | None
+    same_calibration: bool
+
+
+def explain_record(detector: Detector, record: Record, path: Path) -> Explained:
+    """Explain the judgement of a picture on record.
+
+    Args:
+        detector: Loaded from the bundle that should be of the record's model.
+        record: Of the picture.
+        path: Of the picture, the very file that was judged.
+
+    Raises:
+        OriginError: The bundle is of another model, or the picture cannot be read any more.
+        DetectorError: What the model finds is not finite.
+    """
+    from differnet.detection import explain
+
+    if detector.model_id != record.model_id:
+        raise OriginError(
+            expected=f"model {record.model_id}, which judged this picture",
+            found=f"model {detector.model_id} in its place",
+            remedy="Put the model back that judged it, or inspect the picture with this one.",
+        )
+    try:
+        picture = read_image(path, detector.settings.reading)
+    except ImageError as error:
+        raise OriginError(expected=error.expected, found=error.found, remedy=error.remedy) from error
+    found = explain(detector, picture)
+    pixels = shrink(eight_bits(picture.pixels), LARGEST_SIDE)
+    return Explained(
+        found,
+        pixels,
+        shrink(pixels, PREVIEW_SIDE),
+        None if found.nearest is None else found.nearest.pixels,
+        found.record.calibration_id == record.calibration_id,
+    )
+
 
 _STATISTICS = {
     "together": "everything that its densities say",
@@ -32,6 +95,15 @@ def layer_name(one: EvidenceMap) -> str:
     return "Whole part" if one.zoom == 0 else f"Whole part, closer look {one.zoom}"
 
 
+def scale_words(scale: tuple[float, float]) -> str:
+    """Say what the colours of evidence mean, the same for every density and scale."""
+    low, high = scale
+    return (
+        f"Colours from {low:.1f} ({rarity_words(low)} of good parts is as hot) to {high:.1f} "
+        f"({rarity_words(high)}), the same in all."
+    )
+
+
 def evidence_layers(explanation: Explanation, scale: tuple[float, float]) -> list[Layer]:
     """Make a layer of each density and scale, all on one colour scale.
 
@@ -42,20 +114,13 @@ def evidence_layers(explanation: Explanation, scale: tuple[float, float]) -> lis
     Returns:
         Of patches, scale by scale, and then of the whole, zoom by zoom.
     """
-    low, high = scale
-    ends = f"{low:.1f} ({rarity_words(low)} of good parts) to {high:.1f} ({rarity_words(high)})"
-    return [
-        Layer(
-            layer_name(one),
-            one.heat,
-            scale,
-            f"On the scale of the heat map, {ends}. It counts {one.weight:.0%} there."
-            if one.density == "patches"
-            else f"What each place adds to the whole, on the scale of the heat map, {ends}. It counts "
-            f"{one.weight:.0%} there: as much as the whole says of all that is said of this part.",
-        )
-        for one in explanation.maps
-    ]
+    layers = []
+    for one in explanation.maps:
+        counts = f"It counts {one.weight:.0%} in the heat map."
+        if one.density == "whole":
+            counts = f"What each place adds to the whole. {counts} That is how much of all the whole says."
+        layers.append(Layer(layer_name(one), one.heat, scale, f"{scale_words(scale)} {counts}"))
+    return layers
 
 
 def change_layer(explanation: Explanation) -> Layer:
@@ -64,8 +129,8 @@ def change_layer(explanation: Explanation) -> Layer:
         "What would have to change",
         explanation.change,
         CHANGE_SCALE,
-        "How far the features of a place are from the nearest typical ones, in standard deviations of good "
-        "parts. Typical places do not change at all.",
+        "How far the features of a patch are from the nearest typical ones, in standard deviations of good "
+        "parts. Typical places do not change at all. What the whole would have to change has no place.",
     )
 
 
@@ -96,29 +161,20 @@ def statistics_table(explanation: Explanation) -> pd.DataFrame:
 
 
 def changes_table(explanation: Explanation) -> pd.DataFrame:
-    """Lay out how much would have to change at each scale of patches and of the whole.
+    """Lay out how much would have to change at each scale of patches.
 
     Returns:
-        Columns ``density``, ``places that move`` (share; absent for the whole), ``largest change`` (standard
-        deviations) and ``share of the change`` (among scales of patches; absent for the whole).
+        Columns ``patches``, ``places that move`` and ``share of the change`` (both in percent), and ``largest
+        change`` (standard deviations).
     """
-    rows: list[dict[str, object]] = [
+    rows = [
         {
-            "density": f"patches, {one.name}",
-            "places that move": one.moved,
+            "patches": one.name,
+            "places that move": 100 * one.moved,
+            "share of the change": 100 * one.share,
             "largest change": float(one.change.max()),
-            "share of the change": one.share,
         }
         for one in explanation.patches
-    ]
-    rows += [
-        {
-            "density": "the whole part" if place == 0 else "the whole part, closer look",
-            "places that move": None,
-            "largest change": one.change,
-            "share of the change": None,
-        }
-        for place, one in enumerate(explanation.wholes)
     ]
     return pd.DataFrame(rows)
 
@@ -127,7 +183,7 @@ def whole_shares_table(explanation: Explanation) -> pd.DataFrame | None:
     """Lay out which statistics of the whole would have to change, by the network's map and kind.
 
     Returns:
-        One row a map, fine to coarse, and one column a kind of statistic, shares of the energy that goes
+        One row a map, fine to coarse, and one column a kind of statistic, percent of the energy that goes
         away; ``None`` where the whole is typical. Of the first zoom that is not.
     """
     from differnet.detection import POOLED
@@ -135,13 +191,13 @@ def whole_shares_table(explanation: Explanation) -> pd.DataFrame | None:
     for one in explanation.wholes:
         if one.change > 0:
             rows = [f"every {stride} px" for stride in one.strides]
-            return pd.DataFrame(one.shares, index=rows, columns=list(POOLED))
+            return pd.DataFrame(100 * one.shares, index=pd.Index(rows, name="map"), columns=list(POOLED))
     return None
 
 
 def change_words(explanation: Explanation) -> str:
     """Say in a sentence or two how much would have to change, and what the part would then be."""
-    record = explanation.inspection.record
+    record = explanation.record
     moved = [one for one in explanation.patches if one.moved > 0]
     if not moved and not any(one.change for one in explanation.wholes):
         return "Nothing: every place and the whole are as typical as those of good parts."
@@ -161,19 +217,28 @@ def change_words(explanation: Explanation) -> str:
     )
 
 
+def nearest_words(explanation: Explanation) -> str:
+    """Say which good part is most like this one and how far it is, or why there is none to show."""
+    if explanation.nearest is None:
+        return "The model keeps no good parts to show: an older version trained it, or it was to keep none."
+    return (
+        f"Nearest good part that the model keeps, {explanation.nearest.distance:.1f} standard deviations away"
+    )
+
+
 def badge_words(round_trip: RoundTrip) -> str:
     """Say whether the picture of changes can be trusted, and by which figure."""
-    if round_trip.not_finite:
-        return (
-            f"Not to be trusted: {round_trip.not_finite:,} of {round_trip.vectors:,} features do not come "
-            "back from the density as numbers. The verdict does not rest on the way back."
-        )
+    lost, of = round_trip.not_finite, round_trip.vectors
     largest = max(round_trip.largest_error, round_trip.moved_error)
-    if not round_trip.sound:
-        return (
-            f"Not to be trusted: features come back from the density with a relative error of {largest:.1g}, "
-            "more than 1 in 1,000. The verdict does not rest on the way back."
+    if lost:
+        told = f"{lost:,} of {of:,} features do not come back from the density as numbers"
+    else:
+        told = (
+            f"features come back from the density with relative errors of up to {largest:.0e}, "
+            f"{round_trip.median_error:.0e} in the middle; 1e-03 and 1e-05 are allowed"
         )
+    if not round_trip.sound:
+        return f"Not to be trusted: {told}. The verdict does not rest on the way back."
     return (
         f"The way back is sound here: of {round_trip.vectors:,} features the largest relative error of "
         f"x \N{RIGHTWARDS ARROW} z \N{RIGHTWARDS ARROW} x is {largest:.0e}."

@@ -313,8 +313,8 @@ def ruler_svg(strangeness: float, t_review: float, t_defect: float) -> Markup:
     )
     said = f"Strangeness {strangeness:.2f}, T1 at {t_review:.2f}, T2 at {t_defect:.2f}."
     return Markup(
-        '<svg viewBox="0 0 324 62" width="324" height="62" role="img" aria-label="{said}" '
-        'style="max-width: 100%; font: 12px sans-serif" fill="currentColor">'
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 324 62" width="324" height="62" role="img" '
+        'aria-label="{said}" fill="currentColor" font-size="12">'
         "<title>{said}</title>"
         '<path d="M{left},{line} H{right}" stroke="currentColor" stroke-opacity="0.55"/>'
         '<rect x="{from_:.1f}" y="{top}" width="{wide:.1f}" height="{high}" fill="#d99a1c" '

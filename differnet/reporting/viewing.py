@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from differnet.records import Record
-from differnet.reporting.artefacts import closeup_square, encode_jpeg
+from differnet.reporting.artefacts import closeup_square, encode_jpeg, shrink
 from differnet.reporting.figures import axis_ticks, colour_table, data_uri, region_mask
 from differnet.reporting.tables import legible
 
@@ -81,7 +81,7 @@ def picture_data(pixels: NDArray[np.uint8], alt: str) -> dict[str, Any]:
         pixels: ``(height, width, 3)`` RGB; reduced to `LARGEST_SIDE`.
         alt: What is seen, for those who do not see it.
     """
-    shown = _shrunk(pixels, LARGEST_SIDE)
+    shown = shrink(pixels, LARGEST_SIDE)
     height, width = shown.shape[:2]
     return {"uri": str(data_uri(encode_jpeg(shown))), "alt": alt, "width": width, "height": height}
 
@@ -132,7 +132,8 @@ def region_data(record: Record, heat_map: NDArray[np.float32] | None) -> list[di
             if canvas is not None
             else [_corners(*box)]
         )
-        size_words = f"{region.width:,} \N{MULTIPLICATION SIGN} {region.height:,} px"
+        # Unbroken, so that a number never stands without its unit.
+        size_words = f"{region.width:,}\u00a0\N{MULTIPLICATION SIGN}\u00a0{region.height:,}\u00a0px"
         described.append(
             {
                 "number": number,
@@ -182,7 +183,7 @@ def view_data(
     *,
     heat_map: NDArray[np.float32] | None = None,
     closeup: NDArray[np.uint8] | None = None,
-    truth: NDArray[np.bool_] | None = None,
+    truth: list[list[float]] | None = None,
     good: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Put together what the viewer shows of one picture.
@@ -193,7 +194,7 @@ def view_data(
         layers: To lay over it; the first is shown at once.
         heat_map: That regions are outlined on.
         closeup: Its strongest region at full sharpness, which is laid over the preview.
-        truth: ``(height, width)`` ground truth.
+        truth: Ground truth, from `outlines`.
         good: From `picture_data`, the nearest good part.
 
     Returns:
@@ -221,7 +222,7 @@ def view_data(
         "good": good,
         "layers": [layer_data(layer) for layer in layers],
         "regions": region_data(record, heat_map),
-        "truth": None if truth is None else outlines(truth),
+        "truth": truth,
         "colours": base64.b64encode(colour_table().tobytes()).decode("ascii"),
     }
 
@@ -235,12 +236,3 @@ def _ticks(low: float, high: float) -> list[float]:
 def _corners(x: float, y: float, width: float, height: float) -> list[float]:
     corners = (x, y, x + width, y, x + width, y + height, x, y + height)
     return [round(share, 5) for share in corners]
-
-
-def _shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    height, width = pixels.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -53,3 +53,15 @@ def test_numbers_that_are_no_scale_are_refused() -> None:
     for wrong in (row[:-1], row[::-1], np.append(row[:-1], 0.0), np.append(row[:-1], math.nan)):
         with pytest.raises(CalibrationError):
             HeatScale.from_row(wrong)
+
+
+def test_the_value_of_a_share_is_the_heat_of_that_surprise() -> None:
+    rng = np.random.default_rng(3)
+    scale = HeatScale.fit(rng.lognormal(size=20_000))
+    # Beyond the hottest thousandth too, where no quantile was kept.
+    for share in (0.9, 0.3, 0.01, 0.001, 1e-6):
+        assert scale.surprise([scale.value(share)])[0] == pytest.approx(-math.log10(share), abs=1e-5)
+    assert float((rng.lognormal(size=200_000) > scale.value(0.01)).mean()) == pytest.approx(0.01, rel=0.2)
+    for wrong in (0.0, -0.1, 1.5, math.nan):
+        with pytest.raises(CalibrationError):
+            scale.value(wrong)

@@ -29,8 +29,12 @@ from differnet.records import Verdict
 Pixels = NDArray[np.uint8]
 Fields = dict[str, Any]
 
-FILES = ("backbone.safetensors", "calibration.safetensors", "densities.safetensors", "manifest.json")
-BACKBONE, CALIBRATION, DENSITIES, MANIFEST = FILES
+FILES = (
+    *("backbone.safetensors", "calibration.safetensors", "densities.safetensors"),
+    *("manifest.json", "references.safetensors"),
+)
+BACKBONE, CALIBRATION, DENSITIES, MANIFEST, REFERENCES = FILES
+TENSORS = (BACKBONE, CALIBRATION, DENSITIES, REFERENCES)
 
 
 @pytest.fixture
@@ -47,7 +51,9 @@ def reseal(folder: Path, change: Callable[[Fields], object] = lambda _: None) ->
     """Change the manifest as somebody would who knows how its hashes are made."""
     fields = json.loads((folder / MANIFEST).read_bytes())
     fields.pop("seal")
-    fields["files"] = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in FILES[:3]}
+    fields["files"] = {
+        n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in TENSORS if (folder / n).exists()
+    }
     change(fields)
     seal = hashlib.sha256(text(fields)).hexdigest()
     (folder / MANIFEST).write_bytes(text({**fields, "seal": seal}))
@@ -99,6 +105,31 @@ def test_changed_rates_and_calibration_are_saved(saved: Path, fresh: list[Pixels
     assert loaded.facts()["calibration"]["scheme"] == "split"
 
 
+def make_older(folder: Path) -> None:
+    """Turn a bundle into one of schema 7, which kept no good parts to show."""
+
+    def change(fields: Fields) -> None:
+        fields.update(schema_version=7)
+        fields["settings"].pop("references")
+
+    (folder / REFERENCES).unlink()
+    reseal(folder, change)
+
+
+def test_a_bundle_of_schema_7_loads_without_good_parts_to_show(
+    detector: Detector, model: Path, fresh: list[Pixels], tmp_path: Path
+) -> None:
+    make_older(model)
+    loaded = Detector.load(model, "cpu")
+    assert loaded.references_ is not None
+    assert len(loaded.references_) == 0
+    assert loaded.facts() == detector.facts()
+    assert figures(loaded, fresh[:3]) == figures(detector, fresh[:3])
+    again = loaded.save(tmp_path / "again")
+    assert json.loads((again / MANIFEST).read_bytes())["schema_version"] == bundle.SCHEMA
+    assert len(Detector.load(again, "cpu").references_ or ()) == 0
+
+
 def test_a_resealed_bundle_loads(model: Path) -> None:
     """Otherwise the hostile bundles below would be refused for their seal alone."""
     reseal(model, lambda fields: fields["settings"].update(product="other"))
@@ -117,7 +148,13 @@ def test_every_changed_byte_of_the_manifest_is_noticed(model: Path) -> None:
 
 def test_single_bit_flips_anywhere_are_noticed(model: Path) -> None:
     rng = np.random.default_rng(1)
-    for name, flips in ((BACKBONE, 30), (DENSITIES, 60), (CALIBRATION, 60), (MANIFEST, 150)):
+    for name, flips in (
+        (BACKBONE, 30),
+        (DENSITIES, 60),
+        (CALIBRATION, 60),
+        (REFERENCES, 60),
+        (MANIFEST, 150),
+    ):
         size = (model / name).stat().st_size
         for place in [0, 7, 8, size - 1, *rng.integers(0, size, flips).tolist()]:
             bit = 1 << int(rng.integers(8))
@@ -188,8 +225,13 @@ MANIFEST_CHANGES: dict[str, Callable[[Fields], object]] = {
     "unknown field of provenance": lambda f: f["provenance"].update(t_defect=0.0),
     "unknown scheme": lambda f: f["calibration"].update(scheme="trust me"),
     "missing field": lambda f: f.pop("golden"),
-    "newer schema": lambda f: f.update(schema_version=8),
+    "newer schema": lambda f: f.update(schema_version=9),
     "older schema": lambda f: f.update(schema_version=6),
+    "older schema, newer files": lambda f: f.update(schema_version=7),
+    "older schema, newer files unnamed": lambda f: f.update(
+        schema_version=7, files={n: f["files"][n] for n in TENSORS[:3]}
+    ),
+    "more good parts to show than there may be": lambda f: f["settings"].update(references=65),
     "another model": lambda f: f.update(model_id="0" * 16),
     "a number as text": lambda f: f["settings"].update(seed="0"),
     "negative seed": lambda f: f["golden"].update(seed=-1),
@@ -299,6 +341,15 @@ def put(place: int, value: float) -> Callable[[Tensor], Tensor]:
     return changed
 
 
+def enlarged(thumbnails: Tensor) -> Tensor:
+    """Let the header of the first JPEG say that it is 10,000 pixels wide and high."""
+    blob = thumbnails.numpy().tobytes()
+    # Of a baseline JPEG the frame begins with this marker; length and depth stand before the sides.
+    frame = blob.index(b"\xff\xc0") + 5
+    told = blob[:frame] + struct.pack(">HH", 10_000, 10_000) + blob[frame + 4 :]
+    return torch.frombuffer(bytearray(told), dtype=torch.uint8)
+
+
 TENSOR_CHANGES: dict[str, tuple[str, Callable[[dict[str, Tensor]], object]]] = {
     "NaN in a density": (DENSITIES, spoil("scale", put(0, np.nan))),
     "infinity in a density": (DENSITIES, spoil("mean", put(3, np.inf))),
@@ -334,6 +385,30 @@ TENSOR_CHANGES: dict[str, tuple[str, Callable[[dict[str, Tensor]], object]]] = {
     "one training part less": (CALIBRATION, spoil("trained_on", lambda t: t[1:])),
     "training parts in other numbers": (CALIBRATION, spoil("trained_on", Tensor.long)),
     "no quality": (CALIBRATION, lambda t: t.pop("quality")),
+    "a good part to show that nobody trained on": (REFERENCES, spoil("hashes", put(0, 7))),
+    "a good part twice": (REFERENCES, spoil("hashes", lambda t: t[:1].expand_as(t))),
+    "one good part less": (REFERENCES, spoil("statistics", lambda t: t[1:])),
+    "too many good parts": (REFERENCES, lambda t: t.update({n: torch.cat([t[n]] * 3) for n in t})),
+    "NaN in a good part": (REFERENCES, spoil("statistics", put(0, np.nan))),
+    "a good part in single precision": (REFERENCES, spoil("statistics", Tensor.float)),
+    "good parts of other statistics": (REFERENCES, spoil("statistics", lambda t: t[:, 1:])),
+    "pictures of another length": (REFERENCES, spoil("lengths", put(0, 1))),
+    "a picture of no length": (
+        REFERENCES,
+        spoil("lengths", lambda t: torch.cat([t[:1] * 0, t[1:2] + t[0], t[2:]])),
+    ),
+    "a length below nothing": (
+        REFERENCES,
+        spoil("lengths", lambda t: torch.cat([-t[:1], t[1:2] + 2 * t[0], t[2:]])),
+    ),
+    "vast pictures": (
+        REFERENCES,
+        spoil("thumbnails", lambda t: torch.cat([t, torch.zeros(9 << 20, dtype=torch.uint8)])),
+    ),
+    "what is no picture": (REFERENCES, spoil("thumbnails", torch.zeros_like)),
+    "a picture of a hundred megapixels": (REFERENCES, spoil("thumbnails", lambda t: enlarged(t))),
+    "no pictures": (REFERENCES, lambda t: t.pop("thumbnails")),
+    "something beside the pictures": (REFERENCES, lambda t: t.update(extra=torch.zeros(1))),
     "one figure of quality less": (CALIBRATION, spoil("quality", lambda t: t[:, 1:])),
     "no calibration parts": (
         CALIBRATION,
@@ -351,7 +426,7 @@ def test_hostile_tensors_are_refused_though_every_hash_is_right(model: Path, nam
     refused(model)
 
 
-@pytest.mark.parametrize("name", FILES[:3])
+@pytest.mark.parametrize("name", TENSORS)
 @pytest.mark.parametrize("declared", [False, True])
 def test_files_are_refused_by_what_they_declare_before_anybody_hashes_them(
     model: Path, name: str, declared: bool, monkeypatch: pytest.MonkeyPatch
@@ -446,7 +521,7 @@ class Trap:
         return setattr, (Trap, "sprung", True)
 
 
-@pytest.mark.parametrize("file", FILES[:3])
+@pytest.mark.parametrize("file", TENSORS)
 def test_a_pickle_under_another_name_does_not_run(model: Path, file: str) -> None:
     (model / file).write_bytes(pickle.dumps(Trap()))
     reseal(model)

@@ -21,6 +21,7 @@ from differnet.flows import (
     fit_maximum_likelihood,
     measure_health,
     real_nvp,
+    round_trip_errors,
     shrinkage_whitening,
 )
 from flows.checks import small_flow
@@ -46,6 +47,22 @@ def test_a_conditional_flow_is_audited_with_its_context() -> None:
     assert audit(flow, VECTORS, torch.zeros(2)).healthy
     with pytest.raises(FlowError):
         audit(flow, VECTORS)
+
+
+def test_errors_of_single_vectors_are_those_of_the_report() -> None:
+    flow = small_flow(6, 2)
+    context = torch.randn(300, 2, generator=torch.Generator().manual_seed(1))
+    errors = round_trip_errors(flow, VECTORS, context)
+    report = measure_health(flow, VECTORS, context)
+    assert errors.shape == (300,)
+    assert float(errors.max()) == report.largest_error
+    assert float(errors.median()) == report.median_error
+    with pytest.raises(FlowError):
+        round_trip_errors(flow, VECTORS)
+    # One vector has no spread: its error is relative to itself.
+    assert float(round_trip_errors(flow, VECTORS[:1], context[:1])) < 1e-4
+    broken = Flow(Compose([Forgetful(6)]))
+    assert float(round_trip_errors(broken, VECTORS).min()) > 1e-3
 
 
 class Forgetful(AffineCoupling):

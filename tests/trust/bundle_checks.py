@@ -24,12 +24,11 @@ from differnet.images.synthetic import render_part
 from differnet.records import Verdict
 from trust.apart import Attempt, Hung, apart, hang_guard, here
 from trust.bundles import (
-    BACKBONE,
-    CALIBRATION,
     DENSITIES,
     FILES,
     HOSTILE,
     MANIFEST,
+    TENSORS,
     Fields,
     id_of,
     make_bundle,
@@ -84,7 +83,7 @@ def hostile_bundles(size: int, seed: int, *, apart_: bool = True) -> Finding:
 
 
 def bit_flips(size: int, seed: int) -> Finding:
-    """S2: flip one bit at a time, in each of the four files in turn, and load."""
+    """S2: flip one bit at a time, in each of the five files in turn, and load."""
     started = time.perf_counter()
     rng = np.random.default_rng(seed)
     seen: Counter[str] = Counter()
@@ -287,7 +286,7 @@ def _body(true: Files, rng: np.random.Generator) -> Files:
 
 
 def _whole_files(true: Files, rng: np.random.Generator) -> Files:
-    name, other = (FILES[int(place)] for place in rng.permutation(3)[:2])
+    name, other = (TENSORS[int(place)] for place in rng.permutation(len(TENSORS))[:2])
     match int(rng.integers(3)):
         case 0:
             return _rehashed(true, {name: true[other]})
@@ -298,7 +297,7 @@ def _whole_files(true: Files, rng: np.random.Generator) -> Files:
 
 
 def _a_tensor_file(rng: np.random.Generator) -> str:
-    return (BACKBONE, CALIBRATION, DENSITIES)[int(rng.integers(3))]
+    return TENSORS[int(rng.integers(len(TENSORS)))]
 
 
 def _rehashed(true: Files, changed: Files) -> Files:

@@ -34,8 +34,13 @@ Tensors = dict[str, Tensor]
 # Spoils a bundle, given where code that runs would leave its mark.
 Spoil = Callable[[Path, Path], object]
 
-FILES = ("backbone.safetensors", "calibration.safetensors", "densities.safetensors", "manifest.json")
-BACKBONE, CALIBRATION, DENSITIES, MANIFEST = FILES
+TENSORS = (
+    *("backbone.safetensors", "calibration.safetensors"),
+    *("densities.safetensors", "references.safetensors"),
+)
+BACKBONE, CALIBRATION, DENSITIES, REFERENCES = TENSORS
+MANIFEST = "manifest.json"
+FILES = (*TENSORS, MANIFEST)
 
 # A network of timm's own tests, 0.3 MB: the reader is tested here, not the features.
 _NETWORK = "test_efficientnet"
@@ -85,7 +90,7 @@ def manifest_of(folder: Path) -> Fields:
 def reseal(folder: Path, change: Callable[[Fields], object] = lambda _: None) -> None:
     """Compute every hash and the seal again, after a change of the manifest."""
     fields = manifest_of(folder)
-    for name in FILES[:3]:
+    for name in TENSORS:
         if (folder / name).is_file():
             fields["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     change(fields)

@@ -35,6 +35,8 @@ from differnet.tuning import (
 
 STRANGENESS, P_VALUE = "strangeness", "p-value"
 
+Name = tuple[str | int | float | bool, ...]
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -54,7 +56,7 @@ class Bench:
         shown: Histograms by the name of their axis.
     """
 
-    name: tuple[object, ...]
+    name: Name
     run_id: str
     judged: bool
     folder: Path | None
@@ -80,7 +82,7 @@ def lay_out(opened: OpenedRun) -> Bench:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Laying out the run")
-def _bench(_opened: OpenedRun, name: tuple[object, ...], _folder: Path | None) -> Bench:
+def _bench(_opened: OpenedRun, name: Name, _folder: Path | None) -> Bench:
     facts = _opened.run.facts
     parts = parts_of(_opened.run.table, judged=_opened.judged)
     recorded = starting_thresholds(facts.t_review, facts.t_defect)
@@ -100,20 +102,20 @@ def _bench(_opened: OpenedRun, name: tuple[object, ...], _folder: Path | None) -
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def evidence_of(_bench: Bench, name: tuple[object, ...]) -> Evidence:
+def evidence_of(_bench: Bench, name: Name) -> Evidence:
     """Gather what suggestions rest on; the bench goes by its name."""
     return Evidence.of(_bench.basis.good, _bench.parts)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def separation_of(_bench: Bench, name: tuple[object, ...]) -> Separation:
+def separation_of(_bench: Bench, name: Name) -> Separation:
     """Make the curves of labelled parts; the bench goes by its name."""
     evidence = Evidence.of(_bench.basis.good, _bench.parts)
     return separation(evidence.labelled_good, evidence.defects)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def quantiles_of(_bench: Bench, name: tuple[object, ...]) -> Quantiles | None:
+def quantiles_of(_bench: Bench, name: Name) -> Quantiles | None:
     """Compare the good parts' p-values with uniform ones; the bench goes by its name."""
     p_values = _bench.parts.p_values_of(Truth.GOOD)
     return uniform_quantiles(p_values) if p_values.size else None
