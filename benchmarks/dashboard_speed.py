@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import logging
 import os
 import platform
 import tempfile
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from streamlit.logger import set_log_level
 from streamlit.testing.v1 import AppTest
 
 from differnet.detection import DensitySettings, Detector, DetectorSettings
@@ -160,7 +160,7 @@ def functions(filled: Filled, pairs: list[list[float]]) -> dict[str, Any]:
 def opened(filled: Filled) -> Iterator[AppTest]:
     """Open the page over a record, run once."""
     # It misses a browser, and says so at every move.
-    logging.getLogger("streamlit").setLevel(logging.ERROR)
+    set_log_level("ERROR")
     told = dashboard_environment(str(filled.place), filled.place.parent)
     kept = {name: os.environ.get(name) for name in told}
     os.environ.update(told)

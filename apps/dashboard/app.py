@@ -36,6 +36,13 @@ SECTIONS = {
     ),
 }
 
+# Streamlit writes white on every primary button: on the light blue of the dark theme too faint to read.
+BUTTON_STYLE = """<style>
+[data-testid="stBaseButton-primary"]:enabled, [data-testid="stBaseButton-primaryFormSubmit"]:enabled,
+a[data-testid="stBaseLinkButton-primary"] { color: light-dark(#fff, #14171f) !important; }
+</style>"""
+
+st.html(BUTTON_STYLE)
 require_record()
 here = Path(__file__).parent
 first = "overview" if has_runs() else "start"

@@ -55,7 +55,10 @@ def choose_job(jobs: list[Job]) -> Job:
         selection_mode="single-row-required",
         key="batch_chosen",
         column_config={
-            "done": st.column_config.ProgressColumn("done", format="percent", min_value=0, max_value=1),
+            "run": st.column_config.TextColumn(width="medium"),
+            "done": st.column_config.ProgressColumn(
+                "done", format="percent", min_value=0, max_value=1, width="small"
+            ),
             "pictures": st.column_config.NumberColumn(format="localized"),
             **{
                 verdict.value: st.column_config.NumberColumn(
@@ -85,7 +88,7 @@ def show_job(job: Job) -> None:
             ask_button(f"Resume, {job.left:,} left", lambda: _resume(run_id), "batch-resume", primary=True)
         if job.can_retry:
             aside = job.progress.quarantined if job.progress is not None else 0
-            ask_button(f"Try the {aside:,} again", lambda: _resume(run_id, retry=True), "batch-retry")
+            ask_button(f"Try {aside:,} again", lambda: _resume(run_id, retry=True), "batch-retry")
     if job.state == "at work elsewhere":
         st.caption(
             "A process that no page started holds pictures of it; what a dead one held is free in half a "
@@ -197,7 +200,7 @@ def show_history() -> None:
             asked = task.made_at[:16].replace("T", " ")
             left.text(legible(f"{asked}  {task.title}: {state_words(task)}, {task.author}"))
             with right:
-                show_buttons(task)
+                show_buttons(task, "history")
 
 
 def _resume(run_id: str, *, retry: bool = False) -> InspectWish:

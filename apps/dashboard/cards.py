@@ -43,6 +43,55 @@ def may_not_review() -> str:
     return ""
 
 
+def word_box(name: str, label: str, width: int, longest: int, *, disabled: bool = False) -> None:
+    """Show a box for a few words, which `boxed_words` returns.
+
+    With Enter the box lets go of the keyboard, so that letters are commands again: it is another box then.
+    """
+    state = st.session_state
+    key = _box(name)
+    st.text_input(
+        label,
+        state.get(name, ""),
+        key=key,
+        max_chars=longest,
+        on_change=_keep_words,
+        args=(name, key),
+        placeholder=label[0].lower() + label[1:],
+        label_visibility="collapsed",
+        width=width,
+        disabled=disabled,
+    )
+
+
+def boxed_words(name: str) -> str:
+    """Return what is in a box, also where a button was pressed before it could be kept."""
+    state = st.session_state
+    typed = state.get(_box(name))
+    return str(state.get(name, "") if typed is None else typed).strip()
+
+
+def clear_box(name: str) -> None:
+    """Empty a box."""
+    if boxed_words(name):
+        _change_box(name, "")
+
+
+def _box(name: str) -> str:
+    return f"{name} {st.session_state.get(f'{name} number', 0)}"
+
+
+def _change_box(name: str, words: str) -> None:
+    state = st.session_state
+    state[name], state[f"{name} number"] = words, state.get(f"{name} number", 0) + 1
+
+
+def _keep_words(name: str, key: str) -> None:
+    # Of a box that a button has emptied meanwhile nothing is kept.
+    if key == _box(name):
+        _change_box(name, boxed_words(name))
+
+
 @st.cache_data(max_entries=3000, show_spinner=False)
 def _drawing(
     _run: TabledRun,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
-from loading import examined
+from loading import examined, show_self_test
 from opened import OpenedRun, current_run, place, record, show_error, workspace
 from trends import figure_row, p_value_row, wealth_row
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 RUN, LATEST = "this run", "latest of all runs"
 CALM, ALARM = "\N{CHECK MARK}", "\N{BLACK DIAMOND}"
-STATES = {True: ":green[\N{CHECK MARK} passed]", False: ":red[\N{BLACK DIAMOND} failed]", None: "not reached"}
 
 
 def main() -> None:
@@ -177,18 +176,15 @@ def look_again(opened: OpenedRun) -> tuple[DriftFigures, list[str]]:
     """Measure the latest pictures of the run with its model."""
     folder = require_place(record(), opened.run.entry.model_id)
     chosen = pictures_of_run(record(), opened.run.entry.run_id, (Path(), workspace()), PICTURES)
-    model = examined(folder)
-    if model.detector is None:
-        assert model.error is not None
-        raise model.error
+    detector = examined(folder).sound_detector
     bar = st.progress(0.0, "Looking at the pictures")
 
     def told(_: str, done: int, total: int) -> None:
         bar.progress(done / max(1, total), f"Looking at the pictures: {done} of {total}")
 
-    figures = model.detector.drift_figures(chosen.paths, told)
+    figures = detector.drift_figures(chosen.paths, told)
     bar.empty()
-    skipped = [f"{path}: {reason}" for path, reason in model.detector.skipped]
+    skipped = [f"{path}: {reason}" for path, reason in detector.skipped]
     return figures, [*chosen.lost, *skipped]
 
 
@@ -229,18 +225,7 @@ def show_health(opened: OpenedRun) -> None:
     except DiffernetError as error:
         show_error(error)
         return
-    st.markdown(
-        f"**{CALM} The model is sound.**" if found.sound else f"**{ALARM} The model must not be used.**"
-    )
-    st.table(
-        {
-            "check": [check.name for check in found.checks],
-            "state": [STATES[check.passed] for check in found.checks],
-            "found": [markdown_safe(check.found) for check in found.checks],
-        },
-        hide_index=True,
-        alt="Checks of the model's self-test",
-    )
+    show_self_test(found)
 
 
 def claim_nothing(error: DiffernetError) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import streamlit as st
-from cards import WORDS, drawing, judgement_words, may_not_review
+from cards import WORDS, boxed_words, clear_box, drawing, judgement_words, may_not_review, word_box
 from opened import OpenedRun, current_run, person, record, show_error, want_truth
 from words import verdict_word
 
@@ -151,17 +151,18 @@ def filter_widgets(opened: OpenedRun) -> None:
             low, high = st.columns(2)
             number_box(low, "Strangeness from", "least")
             number_box(high, "below", "below")
-            time_box(low, "Processed from (UTC)", "since")
-            time_box(high, "before (UTC)", "until")
             number_box(low, "Verdicts at T1", "at_t1")
             number_box(high, "and T2", "at_t2")
             st.toggle("Only what these would change", key="flips", persist_state="session")
+            time_box(st, "Processed from (UTC)", "since")
+            time_box(st, "Processed before (UTC)", "until")
             st.pills(
                 "Recorded verdict",
                 list(Verdict),
                 selection_mode="multi",
                 format_func=verdict_word,
                 key="was",
+                wrap=True,
                 persist_state="session",
             )
             st.button("Forget all filters", on_click=forget_filters, key="forget")
@@ -366,7 +367,7 @@ def action_buttons(opened: OpenedRun, on_page: list[str]) -> None:
     reason = may_not_review()
     barred = not chosen or bool(reason)
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
-        st.button("Choose all here", key="choose_all", shortcut="A", on_click=choose, args=(on_page,))
+        st.button("All here", key="choose_all", shortcut="A", on_click=choose, args=(on_page,))
         st.button("None", key="choose_none", shortcut="N", on_click=choose, args=((),), disabled=not chosen)
         for judgement, key in WORDS:
             st.button(
@@ -377,15 +378,7 @@ def action_buttons(opened: OpenedRun, on_page: list[str]) -> None:
                 args=(opened.run.entry.run_id, judgement),
                 disabled=barred,
             )
-        st.text_input(
-            "Kind, for D",
-            key="all_kind",
-            max_chars=80,
-            placeholder="kind, for D",
-            label_visibility="collapsed",
-            width=130,
-            disabled=barred,
-        )
+        word_box("all_kind", "Kind, for D", 130, 80, disabled=barred)
         st.button(
             "Take back",
             key="all_back",
@@ -429,14 +422,14 @@ def say_of_all(run_id: str, judgement: Judgement) -> None:
     state = st.session_state
     chosen: set[str] = state["chosen"]
     try:
-        kind = checked_kind(state.get("all_kind") or "") if judgement == "defect" else ""
+        kind = checked_kind(boxed_words("all_kind")) if judgement == "defect" else ""
         entry = record().review_all(run_id, sorted(chosen), ReviewEntry(judgement, person(), kind))
     except DiffernetError as error:
         state["gallery_error"] = error
         return
     state.setdefault("gallery_said", []).append((run_id, sorted(chosen), entry.author, entry.made_at))
     state["gallery_told"] = f"You said {judgement_words(judgement, legible(kind))} of {len(chosen):,} cards."
-    state["all_kind"] = ""
+    clear_box("all_kind")
     chosen.clear()
 
 

@@ -111,14 +111,16 @@ def show_seen(seen: Seen, opacity: float) -> None:
     else:
         overlay = heat_overlay(seen.preview, seen.heat_map, DEFAULT_HEAT_SCALE, item, opacity)
         st.image(encode_jpeg(overlay), width="stretch", alt=f"{item.verdict.value}: {legible(seen.name)}")
-    figure = "no strangeness" if item.strangeness is None else f"strangeness {item.strangeness:.2f}"
-    st.markdown(f"### {verdict_word(item.verdict)}")
-    if item.t_review is not None and item.t_defect is not None:
-        figure += f", review from {item.t_review:.2f}, defect from {item.t_defect:.2f}"
-    st.text(figure)
-    for reason in item.reasons:
-        st.text(legible(reason))
-    st.caption(markdown_safe(seen.name))
+    with st.container(gap="xsmall"):
+        st.caption(markdown_safe(seen.name))
+        st.markdown(f"### {verdict_word(item.verdict)}")
+        if item.strangeness is not None and item.t_review is not None and item.t_defect is not None:
+            st.text(
+                f"strangeness {item.strangeness:.2f}; review from {item.t_review:.2f}, "
+                f"defect from {item.t_defect:.2f}"
+            )
+        for reason in item.reasons:
+            st.text(legible(reason))
 
 
 def keep_button(bench: Bench, seen: list[Seen], sent: list[Sent]) -> None:
@@ -150,6 +152,7 @@ def keep_button(bench: Bench, seen: list[Seen], sent: list[Sent]) -> None:
                 show_error(error)
             else:
                 st.session_state["inspect_kept"] = kept
+                st.rerun()
         if kept is not None:
             st.success(f"Kept as {markdown_safe(kept)}.", icon=":material/check_circle:")
             open_gallery(kept, "inspect-kept-gallery")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import streamlit as st
-from cards import WORDS, judgement_words, may_not_review
+from cards import WORDS, boxed_words, clear_box, judgement_words, may_not_review, word_box
 from opened import OpenedRun, current_run, person, place, record, show_error, writable
 
 from differnet.evaluation.intervals import Rate
@@ -82,7 +82,7 @@ def main() -> None:
         persist_state="session",
     )
     scope = scope_of(opened, str(chosen))
-    said = record().said(scope.asked)
+    said = words_in(opened, scope)
     show_summary(opened, said)
     section = st.segmented_control(
         "Show",
@@ -107,6 +107,14 @@ def main() -> None:
     if (error := st.session_state.pop("labels_error", None)) is not None:
         show_error(error)
     shown[str(section)]()
+
+
+def words_in(opened: OpenedRun, scope: Scope) -> list[Said]:
+    """Return the words; those on a run are read once for each state of it."""
+    table = opened.run.table
+    if scope.asked.run_id is None:
+        return record().said(scope.asked)
+    return _said_of_run(place(), table.run_id, table.changed)
 
 
 def scope_of(opened: OpenedRun, chosen: str) -> Scope:
@@ -203,15 +211,7 @@ def show_picked(picked: pd.DataFrame) -> None:
                 args=(list(zip(picked["run"], picked["item"], strict=True)), judgement),
                 disabled=barred,
             )
-        st.text_input(
-            "Kind, for D",
-            key="labels_kind",
-            max_chars=80,
-            placeholder="kind, for D",
-            label_visibility="collapsed",
-            width=150,
-            disabled=barred,
-        )
+        word_box("labels_kind", "Kind, for D", 150, 80, disabled=barred)
         if len(picked) == 1:
             query = {"run": picked.iloc[0]["run"], "item": picked.iloc[0]["item"]}
             st.page_link("picture.py", label="Open the part", query_params=query)
@@ -223,12 +223,13 @@ def say_of_rows(rows: list[tuple[str, str]], judgement: Judgement) -> None:
     """Keep one more word on the parts that are chosen."""
 
     def kept() -> str:
-        kind = checked_kind(st.session_state.get("labels_kind") or "") if judgement == "defect" else ""
+        kind = checked_kind(boxed_words("labels_kind")) if judgement == "defect" else ""
         runs: dict[str, list[str]] = {}
         for run_id, item_id in rows:
             runs.setdefault(run_id, []).append(item_id)
         for run_id, item_ids in runs.items():
             record().review_all(run_id, item_ids, ReviewEntry(judgement, person(), kind))
+        clear_box("labels_kind")
         return f"You said {judgement_words(judgement, legible(kind))} of {counted(len(rows), 'part')}."
 
     attempt(kept)
@@ -499,6 +500,11 @@ def show_history(scope: Scope) -> None:
         f"{len(every):,} words on {len(words_by_picture(every)):,} pictures; {taken:,} taken back, "
         f"{renamed:,} that only rename a kind. Nothing is ever removed."
     )
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _said_of_run(place: str, run_id: str, changed: int) -> list[Said]:
+    return record().said(Asked(run_id=run_id))
 
 
 @st.cache_resource(max_entries=8, show_spinner="Measuring agreement")

@@ -299,6 +299,10 @@ def show_regions(item: Record) -> None:
         regions_table(item),
         hide_index=True,
         width="stretch",
+        column_config={
+            "peak": st.column_config.NumberColumn(format="%.1f"),
+            "p_value": st.column_config.NumberColumn("p", format="%.3g"),
+        },
         alt="Regions in pixels of the original picture",
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import streamlit as st
-from cards import WORDS, drawing, judgement_words, may_not_review
+from cards import WORDS, boxed_words, clear_box, drawing, judgement_words, may_not_review, word_box
 from opened import OpenedRun, current_run, person, place, record, show_error
 from words import verdict_word
 
@@ -106,17 +106,20 @@ def wish_widgets() -> tuple[QueueWish | None, bool]:
         persist_state="session",
     )
     source = Source(str(chosen_source))
-    fixed = source in (Source.SAMPLE, Source.SECOND, Source.CHOSEN)
-    chosen_order = middle.selectbox(
-        "Order",
-        [order.value for order in QueueOrder],
-        key="queue_order",
-        format_func=lambda order: QueueOrder(order).words,
-        disabled=fixed,
-        help="Samples and second looks are by lot; what was chosen in the gallery is in its order.",
-        persist_state="session",
-    )
-    order = QueueOrder(str(chosen_order))
+    if source in (Source.SAMPLE, Source.SECOND, Source.CHOSEN):
+        # Not a box that is barred: its name would be too faint to read.
+        middle.selectbox("Order", ["the gallery's" if source is Source.CHOSEN else "by lot"])
+        order = QueueOrder(st.session_state.get("queue_order") or QueueOrder.STRANGEST)
+    else:
+        chosen_order = middle.selectbox(
+            "Order",
+            [order.value for order in QueueOrder],
+            key="queue_order",
+            format_func=lambda order: QueueOrder(order).words,
+            help="Nearest to T1 or T2 teaches most: there a word moves a threshold.",
+            persist_state="session",
+        )
+        order = QueueOrder(str(chosen_order))
     with right.popover("More", width="stretch"):
         hidden = st.toggle(
             "Hide verdict, heat and what others said",
@@ -168,9 +171,10 @@ def show_queue(wish: QueueWish, hidden: bool) -> None:
     """Show the part in focus and what is to be said of it. Runs anew, alone, with every key."""
     # As it stands now: others may have said something since.
     opened = current_run(again=True)
-    said = record().said(Asked(run_id=opened.run.entry.run_id)) if wish.source is Source.SECOND else []
-    queue = queue_of(opened, wish, said)
-    done = settled(wish, opened.run.table, said, queue.mine)
+    queue = queue_of(opened, wish)
+    second = wish.source is Source.SECOND
+    mine = record().said(Asked(run_id=opened.run.entry.run_id), by=wish.person) if second else []
+    done = settled(wish, opened.run.table, mine, queue.mine)
     if queue.move_on:
         queue.here, queue.move_on = following(queue.item_ids, queue.here, done), False
     show_progress(queue, wish, done)
@@ -195,12 +199,15 @@ def show_queue(wish: QueueWish, hidden: bool) -> None:
     show_strip(opened, queue, done, hidden)
 
 
-def queue_of(opened: OpenedRun, wish: QueueWish, said: list[Said]) -> Queue:
+def queue_of(opened: OpenedRun, wish: QueueWish) -> Queue:
     """Return the queue as it was made, or make it."""
     of = opened.run.entry.run_id, wish
     queue: Queue | None = st.session_state.get("queue")
     if queue is None or queue.of != of:
-        places = queue_places(wish, opened.run.table, said)
+        every: list[Said] = []
+        if wish.source is Source.SECOND:
+            every = record().said(Asked(run_id=opened.run.entry.run_id))
+        places = queue_places(wish, opened.run.table, every)
         queue = Queue(of, opened.run.table.item_id[places].tolist())
         st.session_state["queue"] = queue
     return queue
@@ -357,24 +364,8 @@ def kind_buttons(opened: OpenedRun, queue: Queue, barred: bool) -> None:
                 disabled=barred,
                 help="A defect of this kind",
             )
-        st.text_input(
-            "Another kind, for D",
-            key="queue_kind",
-            max_chars=80,
-            disabled=barred,
-            placeholder="another kind, for D",
-            label_visibility="collapsed",
-            width=190,
-        )
-        st.text_input(
-            "Note, kept with the next word",
-            key="queue_note",
-            max_chars=500,
-            disabled=barred,
-            placeholder="note, kept with the next word",
-            label_visibility="collapsed",
-            width=250,
-        )
+        word_box("queue_kind", "Another kind, for D", 190, 80, disabled=barred)
+        word_box("queue_note", "Note, kept with the next word", 250, 500, disabled=barred)
 
 
 def frequent_kinds(opened: OpenedRun) -> list[str]:
@@ -398,9 +389,9 @@ def say(queue: Queue, judgement: Judgement, kind: str | None) -> None:
     def kept() -> None:
         named = ""
         if judgement == "defect":
-            named = kind if kind is not None else checked_kind(st.session_state.get("queue_kind") or "")
+            named = kind if kind is not None else checked_kind(boxed_words("queue_kind"))
         others = [word for word in record().reviews(run_id, item_id) if word.author != person()]
-        note = (st.session_state.get("queue_note") or "").strip()
+        note = boxed_words("queue_note")
         entry = record().review(run_id, item_id, ReviewEntry(judgement, person(), named, note))
         st.session_state["queue_said"].append((run_id, item_id, entry.author, entry.made_at))
         queue.mine.add(item_id)
@@ -412,7 +403,8 @@ def say(queue: Queue, judgement: Judgement, kind: str | None) -> None:
                 f" {legible(last.author)} said {judgement_words(last.judgement, legible(last.kind))} of it "
                 "a moment before; both are kept."
             )
-        st.session_state["queue_kind"] = st.session_state["queue_note"] = ""
+        clear_box("queue_kind")
+        clear_box("queue_note")
 
     attempt(queue, kept)
 
@@ -469,7 +461,7 @@ def show_strip(opened: OpenedRun, queue: Queue, done: frozenset[str], hidden: bo
                 words = f"Part {ids.index(item.item_id) + 1:,}"
                 if picture is not None:
                     st.image(picture, width="stretch", alt=words)
-                st.caption(words if hidden else verdict_word(item.verdict))
+                st.markdown(f":small[{words if hidden else verdict_word(item.verdict)}]")
 
 
 def show_estimates(opened: OpenedRun, wish: QueueWish) -> None:
@@ -477,13 +469,8 @@ def show_estimates(opened: OpenedRun, wish: QueueWish) -> None:
     table = opened.run.table
     sample = _sample(table, (place(), table.run_id, table.inspected), wish.seed, wish.passed, wish.rejected)
     escapes, overkill = estimates(sample, table)
-    left, right = st.columns(2)
-    for column, told, name, of in (
-        (left, escapes, "Escapes", "passed"),
-        (right, overkill, "Overkill", "rejected"),
-    ):
-        with column, st.container(gap="xxsmall"):
-            st.caption(unbroken(estimate_words(told, name, of)))
+    st.markdown(unbroken(estimate_words(escapes, "Escapes", "passed")))
+    st.markdown(unbroken(estimate_words(overkill, "Overkill", "rejected")))
 
 
 def estimate_words(told: Estimate, name: str, of: str) -> str:

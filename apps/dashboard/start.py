@@ -105,7 +105,7 @@ def show_folder(folder: str, found: Journey) -> None:
         return
     outcome = task.outcome
     left, right = st.columns(2, gap="large")
-    left.table(scan_table(outcome), hide_index=True, alt="Parts by split and label")
+    left.dataframe(scan_table(outcome), hide_index=True, alt="Parts by split and label")
     with right:
         st.text(
             f"{outcome['readable']:,} pictures can be read, {outcome['unreadable_count']:,} files cannot."

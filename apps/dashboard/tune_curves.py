@@ -80,8 +80,8 @@ def show_curves(opened: OpenedRun, bench: Bench, moved: Moved) -> None:
             return
         points, drawn = curve_table(curve), pd.DataFrame(at, columns=["word", "x", "y"])
         guide = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0]}) if name == CURVES[0] else None
-        chart = curve_chart(points, drawn, *titles, guide=guide)
-        st.altair_chart(chart, width="stretch", alt=f"{name}: {titles[1]} over {titles[0]}")
+        chart = curve_chart(points, drawn, *titles, ink(), guide)
+        st.vega_lite_chart(spec=chart, width="stretch", alt=f"{name}: {titles[1]} over {titles[0]}")
     with right:
         show_points(points.rename(columns={"x": titles[0], "y": titles[1]}), curve.off)
 
@@ -98,10 +98,15 @@ def show_detection_error(
     points = rates.assign(x=deviates(curve.x), y=deviates(curve.y))
     at = [(word, *deviates(errors)) for word, point in marks.items() if (errors := point.errors) is not None]
     drawn = pd.DataFrame(at, columns=["word", "x", "y"])
-    chart = deviate_chart(points, drawn, deviates([float(rate) / 100 for rate in RATES]).tolist())
-    st.altair_chart(chart, width="stretch", alt="Detection error: escape over overkill")
+    chart = deviate_chart(points, drawn, deviates([float(rate) / 100 for rate in RATES]).tolist(), ink())
+    st.vega_lite_chart(spec=chart, width="stretch", alt="Detection error: escape over overkill")
     with right:
         show_points(rates, curve.off)
+
+
+def ink() -> str:
+    """Return the colour of words in charts, which do not take the theme's by themselves."""
+    return "#f2f0eb" if st.context.theme.type == "dark" else "#2b2b29"
 
 
 def curve_table(curve: Curve) -> pd.DataFrame:
@@ -146,8 +151,8 @@ def show_costs(bench: Bench, moved: Moved) -> None:
     lines = [("least cost", found.defect), ("T1", moved.t_review), ("T2", moved.t_defect)]
     with left:
         points = curve_table(found.curve)
-        st.altair_chart(
-            cost_chart(points, pd.DataFrame(lines, columns=["word", "x"]), bench.upper),
+        st.vega_lite_chart(
+            spec=cost_chart(points, pd.DataFrame(lines, columns=["word", "x"]), bench.upper, ink()),
             width="stretch",
             alt=f"Expected cost a part by threshold; least {found.least:.3g} at {found.defect:.2f}",
         )
@@ -206,8 +211,8 @@ def show_quantiles(bench: Bench) -> None:
     )
     summary = found.summary
     with left:
-        st.altair_chart(
-            quantile_chart(table), width="stretch", alt="p-values of good parts beside uniform ones"
+        st.vega_lite_chart(
+            spec=quantile_chart(table), width="stretch", alt="p-values of good parts beside uniform ones"
         )
     with right:
         st.markdown(
@@ -247,8 +252,8 @@ def show_kinds(opened: OpenedRun, bench: Bench, moved: Moved) -> None:
     )
     left, right = st.columns([3, 2], gap="large")
     with left:
-        st.altair_chart(
-            recall_chart(table.dropna(subset="caught")),
+        st.vega_lite_chart(
+            spec=recall_chart(table.dropna(subset="caught")),
             width="stretch",
             alt="Share of each kind that does not pass, with 95 % intervals",
         )

@@ -76,10 +76,15 @@ def watched(tasks: Sequence[TaskEntry], draw: Callable[[TaskEntry], None]) -> No
     going_on = any(task.active for task in tasks)
 
     def drawn() -> None:
-        if going_on and writable():
-            # Whoever looks starts what waits for its turn: the process before it may have been killed.
-            take_up(record())
-        now = [Tasks(record()).get(name) for name in names]
+        try:
+            if going_on and writable():
+                # Whoever looks starts what waits for its turn: the process before it may have been killed.
+                take_up(record())
+            now = [Tasks(record()).get(name) for name in names]
+        except DiffernetError as error:
+            # The record may be busy; the next look is a moment away.
+            show_error(error)
+            return
         for task in now:
             draw(task)
         if going_on and not any(task.active for task in now):
@@ -114,13 +119,18 @@ def show_task(task: TaskEntry, *, losses: bool = False, buttons: bool = True) ->
         show_log(task)
 
 
-def show_buttons(task: TaskEntry) -> None:
-    """Offer to stop a task that goes on, and to start one again that was not done."""
+def show_buttons(task: TaskEntry, where: str = "task") -> None:
+    """Offer to stop a task that goes on, and to start one again that was not done.
+
+    Args:
+        task: Which.
+        where: Word for the place on the page: a task may be shown in several.
+    """
     hindered = why_not()
     if task.active:
         st.button(
             "Stop",
-            key=f"stop-{task.task_id}",
+            key=f"{where}-stop-{task.task_id}",
             icon=":material/stop:",
             on_click=stop_task,
             args=(task.task_id,),
@@ -130,7 +140,7 @@ def show_buttons(task: TaskEntry) -> None:
     elif task.state in ("failed", "stopped", "lost"):
         st.button(
             "Start again",
-            key=f"again-{task.task_id}",
+            key=f"{where}-again-{task.task_id}",
             icon=":material/replay:",
             on_click=start_again,
             args=(task.task_id,),

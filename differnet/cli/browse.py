@@ -176,6 +176,15 @@ def dashboard(
             help="Where pages put models, runs and uploads. Default: the folder of the record.",
         ),
     ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="Folder at which pages begin to look for pictures, beside the workspace and home. May be "
+            "given several times.",
+        ),
+    ] = None,
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Show the record, and change nothing in it.")
     ] = False,
@@ -211,7 +220,7 @@ def dashboard(
         ),
         "read_only": _origin(ctx, "read_only", "default"),
     }
-    told = dashboard_environment(record, home, read_only=read_only, origins=origins)
+    told = dashboard_environment(record, home, read_only=read_only, origins=origins, data=data or ())
     shown.note(
         f"Dashboard of {shown_place(record)}: open http://127.0.0.1:{chosen} in a browser. Ctrl-C ends it."
     )

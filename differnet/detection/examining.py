@@ -45,6 +45,19 @@ class Examined:
         """Whether every check was passed."""
         return self.detector is not None
 
+    @property
+    def sound_detector(self) -> Detector:
+        """The detector of a sound bundle.
+
+        Raises:
+            DiffernetError: It is not sound; what its self-test found.
+        """
+        if self.error is not None or self.detector is None:
+            raise self.error or BundleError(
+                expected="a sound model", found="none", remedy="Examine its bundle again."
+            )
+        return self.detector
+
 
 def examine_bundle(folder: Path, device: str = "auto") -> Examined:
     """Load a bundle, and tell what each check found; never raises for a bundle that is not sound.

@@ -160,29 +160,65 @@ def promise_words(calibration: CalibrationEntry) -> list[str]:
     return told
 
 
-def revisions_table(model: KnownModel) -> pd.DataFrame:
-    """Lay out every threshold that was set for a model.
+def thresholds_table(model: KnownModel) -> pd.DataFrame:
+    """Lay out every threshold that was set for a model, the newest first.
+
+    The file beside the model tells all of them. Where the model is lost, the record tells those that it was
+    told of.
 
     Args:
         model: Of the record.
 
     Returns:
         Columns ``number``, ``set`` (UTC), ``by``, ``T1``, ``T2``, ``reason``, ``how``, ``calibration``.
+
+    Raises:
+        RevisionError: The file beside the model is damaged.
+    """
+    rows = [
+        (r.number, r.made_at, r.author, r.t_review, r.t_defect, r.reason, r.rule, r.calibration_id)
+        for r in model.revisions
+    ]
+    if model.folder is not None:
+        from differnet.detection import revisions_of
+
+        kept = revisions_of(model.folder).history()
+        own = [each for each in kept if each.model_id == model.entry.model_id]
+        rows = [
+            (r.number, r.time, r.author, r.review, r.defect, r.reason, r.rule, r.calibration_id)
+            for r in reversed(own)
+        ]
+    columns = ["number", "set", "by", "T1", "T2", "reason", "how", "calibration"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["set"] = table["set"].astype(str).str[:16].str.replace("T", " ")
+    return table
+
+
+def models_table(models: Sequence[KnownModel]) -> pd.DataFrame:
+    """Lay out models, a row each.
+
+    Args:
+        models: From `known_models`.
+
+    Returns:
+        Columns ``model``, ``product``, ``calibrated on``, ``thresholds in force``, ``runs``, ``last run``
+        (UTC), ``place``.
     """
     rows = [
         (
-            each.number,
-            each.made_at[:16].replace("T", " "),
-            each.author,
-            each.t_review,
-            each.t_defect,
-            each.reason,
-            each.rule,
-            each.calibration_id,
+            model.entry.model_id,
+            model.entry.product,
+            _calibrated(model.calibrations),
+            model.in_force,
+            len(model.runs),
+            model.runs[0].started_at[:16].replace("T", " ") if model.runs else "",
+            model.lost or str(model.folder),
         )
-        for each in model.revisions
+        for model in models
     ]
-    columns = ["number", "set", "by", "T1", "T2", "reason", "how", "calibration"]
+    columns = [
+        *("model", "product", "calibrated on", "thresholds in force", "runs", "last run", "place"),
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -197,9 +233,13 @@ def promotions(store: Store, limit: int = 500) -> list[dict[str, Any]]:
     return [entry for entry in store.audit(limit) if entry["action"] in actions]
 
 
-def same_product(models: Sequence[KnownModel], product: str) -> list[KnownModel]:
-    """Choose the models of a product that lie somewhere."""
-    return [model for model in models if model.entry.product == product and model.folder is not None]
+def _calibrated(calibrations: Sequence[CalibrationEntry]) -> str:
+    if not calibrations:
+        return "nothing that the record knows of"
+    last = calibrations[0]
+    scheme = f", {last.scheme}" if last.scheme else ""
+    earlier = f"; {len(calibrations) - 1} earlier" if len(calibrations) > 1 else ""
+    return f"{last.parts:,} {'part' if last.parts == 1 else 'parts'}{scheme}{earlier}"
 
 
 def _interval(interval: object) -> str:

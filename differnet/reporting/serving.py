@@ -7,9 +7,10 @@ tracebacks. None of that suits pictures of someone's product.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from differnet.records import DiffernetError
@@ -108,7 +109,12 @@ def dashboard_command(port: int = 8501) -> list[str]:
 
 
 def dashboard_environment(
-    place: str, workspace: Path, *, read_only: bool = False, origins: Mapping[str, str] | None = None
+    place: str,
+    workspace: Path,
+    *,
+    read_only: bool = False,
+    origins: Mapping[str, str] | None = None,
+    data: Sequence[Path] = (),
 ) -> dict[str, str]:
     """Say to the dashboard what it shows; in variables, for a place may hold a password.
 
@@ -117,12 +123,14 @@ def dashboard_environment(
         workspace: Folder for models, runs and whatever else pages make.
         read_only: Pages change nothing.
         origins: Who said so, in words, of ``record``, ``workspace`` and ``read_only``.
+        data: Folders at which pages begin to look for pictures, beside others.
 
     Returns:
         Variables to add to the environment.
     """
     told = {PLACE_VARIABLE: place, WORKSPACE_VARIABLE: str(workspace.resolve())}
     told |= {ORIGINS_VARIABLE: json.dumps(dict(origins or {}))}
+    told |= {DATA_VARIABLE: os.pathsep.join(str(folder.resolve()) for folder in data)}
     return told | {READ_ONLY_VARIABLE: "1" if read_only else ""}
 
 

@@ -16,6 +16,8 @@ from differnet.store import Asked, Store
 
 # Runs of a product that are looked through for labelled parts.
 _RUNS = 50
+# Pictures that are looked for, for each that is wanted, before the rest counts as lost too.
+_TRIED = 10
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Chosen:
 
     Attributes:
         parts: Each picture once, good parts first.
-        lost: Why others that were chosen could not be used.
+        lost: Why others that would have been chosen could not be used.
         known: Good parts and defects that neither model has learned, of the runs that were looked through.
     """
 
@@ -40,8 +42,8 @@ def parts_to_compare(
 
     What a person said last of a picture counts before its label; of what nobody can tell nothing is known.
     Of good parts and of defects at most half of ``limit`` each are taken, in the order of their sha256, and
-    what one class leaves goes to the other. Runs are looked through from the latest on until both classes
-    have enough.
+    what one class leaves goes to the other. Runs are looked through from the latest on until both have
+    enough.
 
     Args:
         store: The record.
@@ -60,24 +62,17 @@ def parts_to_compare(
         if sha256 and word.entry.judgement != "unsure" and sha256 not in learned
     }
     for run in store.runs(product, _RUNS):
-        good, defects = _by_class(known)
-        if min(len(good), len(defects)) >= limit:
+        if min(len(of_class) for of_class in _by_class(known)) >= limit:
             break
         for sha256, one in _labelled(store, run.run_id):
             if sha256 not in said and sha256 not in learned:
                 known.setdefault(sha256, one)
-    good, defects = _by_class(known)
-    of_good = min(len(good), max(limit // 2, limit - len(defects)))
-    parts: list[ComparedPart] = []
+    by_class = _by_class(known)
     lost: list[str] = []
-    for sha256 in (*good[:of_good], *defects[: limit - of_good]):
-        one = known[sha256]
-        (record,) = store.records(one.run_id, [one.item_id])
-        try:
-            parts.append(ComparedPart(find_picture(record, roots), sha256, one.truth, one.origin))
-        except OriginError as error:
-            lost.append(f"{record.path}: {error.found}")
-    return Chosen(tuple(parts), tuple(lost), (len(good), len(defects)))
+    good, defects = (_present(store, known, kind, roots, limit, lost) for kind in by_class)
+    of_good = min(len(good), max(limit // 2, limit - len(defects)))
+    parts = (*good[:of_good], *defects[: limit - of_good])
+    return Chosen(parts, tuple(lost), (len(by_class[0]), len(by_class[1])))
 
 
 @dataclass(frozen=True)
@@ -93,6 +88,28 @@ def _by_class(known: Mapping[str, _Known]) -> tuple[list[str], list[str]]:
     ordered = sorted(known)
     good = [sha256 for sha256 in ordered if known[sha256].truth == GOOD]
     return good, [sha256 for sha256 in ordered if known[sha256].truth != GOOD]
+
+
+def _present(
+    store: Store,
+    known: Mapping[str, _Known],
+    ordered: Sequence[str],
+    roots: Sequence[Path],
+    limit: int,
+    lost: list[str],
+) -> list[ComparedPart]:
+    """Return the first parts of a class whose pictures are where they were, and note which are not."""
+    found: list[ComparedPart] = []
+    for sha256 in ordered[: _TRIED * limit]:
+        if len(found) == limit:
+            break
+        one = known[sha256]
+        (record,) = store.records(one.run_id, [one.item_id])
+        try:
+            found.append(ComparedPart(find_picture(record, roots), sha256, one.truth, one.origin))
+        except OriginError as error:
+            lost.append(f"{record.path}: {error.found}")
+    return found
 
 
 def _labelled(store: Store, run_id: str) -> Iterator[tuple[str, _Known]]:

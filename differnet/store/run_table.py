@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, func, select
 
 from differnet.records import Verdict
 from differnet.store import schema
@@ -85,6 +85,16 @@ class RunTable:
         return len(self.item_id)
 
 
+@dataclass(frozen=True)
+class _Words:
+    """The last word on every item, and the numbers of the last review and withdrawal that are in it."""
+
+    judgement: NDArray[np.int8]
+    kind: NDArray[np.object_]
+    last_review: int
+    last_withdrawal: int
+
+
 class _ReadLater(RunTable):
     """A table whose seldom asked for columns are read when they are.
 
@@ -92,6 +102,7 @@ class _ReadLater(RunTable):
     """
 
     rows: NDArray[np.int64]
+    words: _Words
 
     def __init__(self, read: Callable[[Sequence[str]], list[NDArray[Any]]], known: dict[str, Any]) -> None:
         self.__dict__.update(known, _read=read)
@@ -103,10 +114,10 @@ class _ReadLater(RunTable):
         self.__dict__.update(zip(group, self._read(group), strict=True))
         return self.__dict__[name]
 
-    def with_words(self, changed: int, judgement: NDArray[np.int8], kind: NDArray[np.object_]) -> RunTable:
+    def with_words(self, changed: int, words: _Words) -> RunTable:
         """Return the same items with what people say of them by now."""
         fresh = copy(self)
-        fresh.__dict__.update(changed=changed, judgement=judgement, kind=kind)
+        fresh.__dict__.update(changed=changed, words=words, judgement=words.judgement, kind=words.kind)
         return fresh
 
 
@@ -125,13 +136,16 @@ def read_table(
             read.
     """
     if isinstance(known, _ReadLater) and (known.run_id, known.inspected) == (run_id, counts[1]):
-        return known.with_words(counts[0], *_last_words(connection, run_id, known.rows))
+        if known.changed == counts[0]:
+            return known
+        return known.with_words(counts[0], _newer_words(connection, run_id, known.rows, known.words))
     rows, *columns = _columns(connection, run_id, ("id", *_AT_ONCE))
     rows = rows.astype(np.int64)
     found: dict[str, Any] = dict(zip(_AT_ONCE, columns, strict=True))
     places = {verdict.value: i for i, verdict in enumerate(VERDICTS)}
     found["verdict"] = np.array([places[value] for value in found["verdict"]], dtype=np.int8)
-    found["judgement"], found["kind"] = _last_words(connection, run_id, rows)
+    words = _all_words(connection, run_id, rows)
+    found |= {"words": words, "judgement": words.judgement, "kind": words.kind}
 
     def later(names: Sequence[str]) -> list[NDArray[Any]]:
         with read() as opened:
@@ -162,22 +176,67 @@ def _columns(connection: Connection, run_id: str, names: Sequence[str]) -> list[
     ]
 
 
-def _last_words(
-    connection: Connection, run_id: str, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.int8], NDArray[np.object_]]:
+def _all_words(connection: Connection, run_id: str, rows: NDArray[np.int64]) -> _Words:
+    """Read the last word on every item of a run."""
+    items, taken = schema.items.c, schema.withdrawals.c
+    words = _Words(np.full(len(rows), -1, dtype=np.int8), np.full(len(rows), "", dtype=object), 0, 0)
+    said = connection.execute(_standing().where(items.run_id == run_id)).all()
+    last = select(func.max(taken.id)).join(schema.items, items.id == taken.item).where(items.run_id == run_id)
+    withdrawal = connection.execute(last).scalar() or 0
+    return _put(words, rows, said, max((word.id for word in said), default=0), withdrawal)
+
+
+def _newer_words(connection: Connection, run_id: str, rows: NDArray[np.int64], known: _Words) -> _Words:
+    """Read the words on the items of which anything was said, or taken back, since the known ones were read.
+
+    Within a run numbers grow as words come to be seen: who says something waits for who says something.
+    """
+    items, reviews = schema.items.c, schema.reviews
+    found = [
+        connection.execute(select(table.c.id, table.c.item).where(table.c.id > last)).all()
+        for table, last in ((reviews, known.last_review), (schema.withdrawals, known.last_withdrawal))
+    ]
+    new = {row.item for some in found for row in some}
+    if len(new) > _PIECE:
+        return _all_words(connection, run_id, rows)
+    # Asked for by their rows: of a condition on the run an engine would read all of it.
+    meant = select(items.id, items.run_id).where(items.id.in_(sorted(new)))
+    touched = sorted(row.id for row in connection.execute(meant) if row.run_id == run_id)
+    judgement, kind = known.judgement.copy(), known.kind.copy()
+    places = _places(rows, touched)
+    judgement[places], kind[places] = -1, ""
+    fresh = _Words(judgement, kind, known.last_review, known.last_withdrawal)
+    said = connection.execute(_standing().where(reviews.c.item.in_(touched))).all() if touched else []
+    kept = set(touched)
+    numbers = [max((row.id for row in some if row.item in kept), default=0) for some in found]
+    return _put(fresh, rows, said, numbers[0], numbers[1])
+
+
+def _standing() -> Select[Any]:
     columns, items = schema.reviews.c, schema.items.c
-    wanted = (
-        select(columns.item, columns.judgement, columns.kind)
+    return (
+        select(columns.id, columns.item, columns.judgement, columns.kind)
         .join(schema.items, items.id == columns.item)
-        .where(items.run_id == run_id, stands(schema.reviews))
+        .where(stands(schema.reviews))
         # By when it was said: what was said earlier may have come here later, from another machine's record.
         .order_by(columns.made_at, columns.id)
     )
-    judgement, kind = np.full(len(rows), -1, dtype=np.int8), np.full(len(rows), "", dtype=object)
-    said = connection.execute(wanted).all()
-    if said:
-        sorter = np.argsort(rows)
-        places = sorter[np.searchsorted(rows, [word.item for word in said], sorter=sorter)]
-        for place, word in zip(places.tolist(), said, strict=True):
-            judgement[place], kind[place] = JUDGEMENTS.index(word.judgement), word.kind
-    return judgement, kind
+
+
+def _put(
+    words: _Words, rows: NDArray[np.int64], said: Sequence[Any], last_review: int, last_withdrawal: int
+) -> _Words:
+    """Put words, the last last, in the places of their items."""
+    for place, word in zip(_places(rows, [word.item for word in said]).tolist(), said, strict=True):
+        words.judgement[place], words.kind[place] = JUDGEMENTS.index(word.judgement), word.kind
+    review, withdrawal = max(words.last_review, last_review), max(words.last_withdrawal, last_withdrawal)
+    return replace(words, last_review=review, last_withdrawal=withdrawal)
+
+
+def _places(rows: NDArray[np.int64], items: Sequence[int]) -> NDArray[np.int64]:
+    """Find the places of items among a run's rows, which need not be in their order."""
+    if not len(items):
+        return np.zeros(0, dtype=np.int64)
+    sorter = np.argsort(rows, kind="stable")
+    found: NDArray[np.int64] = sorter[np.searchsorted(rows, items, sorter=sorter)]
+    return found

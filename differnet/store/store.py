@@ -237,6 +237,8 @@ class Store:
         row = entry_row(entry) | {"made_at": entry.made_at or now()}
         columns = schema.items.c
         with self._write() as connection:
+            # First, so that words of a run are numbered in the order in which they come to be seen.
+            touch_runs(connection, [run_id], words_alone=True)
             for item_id in item_ids:
                 meant = select(columns.id).where(columns.run_id == run_id, columns.item_id == item_id)
                 found = connection.execute(meant).scalar()
@@ -247,7 +249,6 @@ class Store:
                         remedy="Look up its id in the run.",
                     )
                 connection.execute(schema.reviews.insert().values(row | {"item": found}))
-            touch_runs(connection, [run_id], words_alone=True)
         return ReviewEntry(**row)
 
     def withdraw(self, run_id: str, item_ids: Sequence[str], author: str, said_at: str) -> int:
@@ -276,6 +277,8 @@ class Store:
             .where(reviews.author == author, reviews.made_at == said_at)
         )
         with self._write() as connection:
+            # First, as words are said.
+            touch_runs(connection, [run_id], words_alone=True)
             found = {row.item: row.item_id for row in connection.execute(meant)}
             if missing := sorted(set(item_ids) - set(found.values())):
                 raise StoreError(
@@ -285,9 +288,7 @@ class Store:
                 )
             row = {"author": author, "said_at": said_at, "made_at": now()}
             rows = [row | {"item": item} for item in found]
-            taken = insert_new(connection, schema.withdrawals, rows) if rows else 0
-            touch_runs(connection, [run_id], words_alone=True)
-        return taken
+            return insert_new(connection, schema.withdrawals, rows) if rows else 0
 
     def keep_view(self, page: str, name: str, query: dict[str, Any], author: str) -> None:
         """Keep filters of a page under a name; what went by that name before is replaced.
@@ -678,11 +679,12 @@ class Store:
             for row in rows
         ]
 
-    def said(self, asked: Asked, *, withdrawn: bool = False) -> list[Said]:
+    def said(self, asked: Asked, *, by: str | None = None, withdrawn: bool = False) -> list[Said]:
         """Return every word of people on items, in the order in which they were said.
 
         Args:
             asked: On which items.
+            by: Of one person.
             withdrawn: Also what was taken back.
         """
         items, reviews, taken = schema.items.c, schema.reviews.c, schema.withdrawals
@@ -700,6 +702,8 @@ class Store:
             .where(items.id.in_(select(reviews.item)), _meant(asked))
             .order_by(reviews.made_at, reviews.id)
         )
+        if by is not None:
+            wanted = wanted.where(reviews.author == by)
         if not withdrawn:
             wanted = wanted.where(taken.c.id.is_(None))
         with self._read() as connection:

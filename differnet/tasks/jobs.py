@@ -117,8 +117,8 @@ def jobs_table(jobs: Sequence[Job]) -> pd.DataFrame:
     """Lay out runs for a page.
 
     Returns:
-        Columns ``run``, ``product``, ``state``, ``began (UTC)``, ``pictures``, ``done`` (share), and one a
-        verdict.
+        Columns ``run``, ``state``, ``began (UTC)`` (month, day, time), ``pictures``, ``done`` (share), one
+        of each verdict.
     """
     import pandas as pd
 
@@ -127,16 +127,15 @@ def jobs_table(jobs: Sequence[Job]) -> pd.DataFrame:
     rows = [
         {
             "run": legible(job.run.run_id),
-            "product": legible(job.run.product),
             "state": job.state,
-            "began (UTC)": job.run.started_at[:16].replace("T", " "),
+            "began (UTC)": job.run.started_at[5:16].replace("T", " "),
             "pictures": job.pictures,
             "done": job.share_done,
             **{verdict.value: job.counts.get(verdict, 0) for verdict in Verdict},
         }
         for job in jobs
     ]
-    columns = ["run", "product", "state", "began (UTC)", "pictures", "done", *(v.value for v in Verdict)]
+    columns = ["run", "state", "began (UTC)", "pictures", "done", *(v.value for v in Verdict)]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -18,7 +18,7 @@ Program = Callable[[str], ModuleType]
 
 def test_every_part_is_there(program: Program) -> None:
     report = program("dashboard_report")
-    assert list(report.PARTS) == ["screenshots", "pages"]
+    assert list(report.PARTS) == ["screenshots", "pages", "story"]
     for module in report.PARTS.values():
         assert callable(program(module).run)
 

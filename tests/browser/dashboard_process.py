@@ -26,6 +26,7 @@ _PORTS_TRIED = 4
 # A module there is loaded first by every Python process, and notes what the process does.
 _OBSERVED = Path(__file__).parent / "observed"
 _NOTES = "DIFFERNET_TEST_NOTES"
+_SHORT = "DIFFERNET_TEST_SHORT"
 
 _PROGRAM = "import sys; from differnet.cli import main; sys.exit(main())"
 _MARK = "DIFFERNET_STARTED_BY_TEST"
@@ -76,7 +77,7 @@ class Dashboard:
 
 @contextmanager
 def served(
-    folder: Path, *more: str | Path, record: Path | None = None, first: str = ""
+    folder: Path, *more: str | Path, record: Path | None = None, first: str = "", short: bool = False
 ) -> Iterator[Dashboard]:
     """Run ``differnet dashboard`` in a folder, and end it with all its children.
 
@@ -84,6 +85,7 @@ def served(
         folder: Its working folder and home, which exists.
         more: Further arguments, such as a folder of runs or ``--read-only``.
         record: Place of the record; ``record.db`` in the folder otherwise.
+        short: Make the sample product and trainings with the usual settings small.
         first: Python that runs in the command's process before it, to plant something.
 
     Yields:
@@ -99,7 +101,7 @@ def served(
     paths = os.pathsep.join(filter(None, (str(_OBSERVED), os.environ.get("PYTHONPATH"))))
     environment = {name: words for name, words in os.environ.items() if not name.startswith(_OWN)}
     environment |= {_MARK: mark, _NOTES: str(notes), "HOME": str(folder), "PYTHONPATH": paths}
-    environment["PYTHONUNBUFFERED"] = "1"
+    environment |= {"PYTHONUNBUFFERED": "1", _SHORT: "1" if short else ""}
     for _ in range(_PORTS_TRIED):
         port = _free_port()
         command = [sys.executable, "-c", f"{first}\n{_PROGRAM}", "dashboard", *map(str, more)]
@@ -116,7 +118,11 @@ def served(
             )
         try:
             if _answers(process, port, log):
-                yield Dashboard(port, place, folder, log, f"{_MARK}={mark}", notes)
+                try:
+                    yield Dashboard(port, place, folder, log, f"{_MARK}={mark}", notes)
+                except BaseException as error:
+                    error.add_note(f"The dashboard said:\n{log.read_text('utf-8', errors='replace')[-6000:]}")
+                    raise
                 return
         finally:
             _end(process, f"{_MARK}={mark}")

@@ -11,8 +11,10 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from typer.testing import CliRunner
 
+from browser.accessibility import grave_findings
 from browser.dashboard_process import Dashboard, served
-from browser.watching import choose_page, menu_titles, settle
+from browser.journey import REASON, from_nothing_to_a_report, number_box
+from browser.watching import choose_page, corners, menu_titles, settle
 from differnet.cli import app
 from differnet.detection import DensitySettings, DetectorSettings
 from differnet.evaluation.intervals import percent
@@ -90,11 +92,6 @@ def box(page: Page, name: str) -> float:
     return float(number_box(page, name).input_value())
 
 
-def number_box(page: Page, name: str) -> Locator:
-    """The box of a name, and nothing else that is called so."""
-    return page.get_by_label(name, exact=True).and_(page.locator("input"))
-
-
 def true_counts(dashboard: Dashboard, t_review: float, t_defect: float) -> VerdictCounts:
     """Count the run by the functions that the page must have used, without a page."""
     store = Store.open(dashboard.place)
@@ -110,6 +107,43 @@ def _run_of(store: Store) -> str:
 
 def shown_rate(share: float | None) -> str:
     return percent(share or 0.0).replace("\u00a0", " ")
+
+
+def test_from_nothing_to_a_tuned_threshold_and_a_report(
+    browser_program: str, tmp_path: Path, open_page: OpenPage
+) -> None:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    with served(workspace, short=True) as dashboard:
+        page = open_page(dashboard)
+        for title in ("Start", "Train"):
+            if title not in menu_titles(page):
+                pytest.skip(f"the menu offers no page {title}")
+        walked = from_nothing_to_a_report(page, tmp_path, patience=240)
+        assert walked.losses_seen
+        store = Store.open(dashboard.place)
+        (run,) = store.runs()
+        revision = store.revisions(run.model_id, run.calibration_id)[0]
+        counts = store.verdict_counts(Asked())
+        store.close()
+        assert revision.reason == REASON
+        assert revision.t_review == pytest.approx(run.t_review + 0.05, abs=0.006)
+        report = walked.report.read_text("utf-8")
+        assert report.lstrip().lower().startswith("<!doctype html>")
+        assert "<script" not in report
+        assert run.product in report
+        for verdict, count in counts.items():
+            assert verdict.value in report
+            assert f"{count:,}" in report
+        # Pages that are only worth a look now: every one, with all that there is.
+        found = {}
+        for title in menu_titles(page):
+            choose_page(page, title)
+            for corner in corners(page):
+                found[title, corner] = grave_findings(page)
+        assert not any(found.values()), found
+        assert "Traceback" not in dashboard.said(), dashboard.said()[-4000:]
+        assert dashboard.called() <= {"127.0.0.1", "localhost"}
 
 
 def test_dragging_a_threshold_moves_the_numbers_and_a_cell_opens_its_pictures(

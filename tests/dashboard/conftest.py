@@ -13,11 +13,14 @@ from types import ModuleType
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
+from tasks import conftest as shops
+from tasks.conftest import Shop
 
 from differnet.reporting.keeping import keep_runs
 from differnet.reporting.run_folder import RunFolder
 from differnet.reporting.serving import dashboard_app, dashboard_environment
 from differnet.store import Store
+from differnet.store.tasks import TaskEntry, Tasks
 
 OpenDashboard = Callable[..., AppTest]
 
@@ -36,6 +39,7 @@ def _load_drawn_runs() -> ModuleType:
 drawn_runs = _load_drawn_runs()
 make_run = drawn_runs.make_run
 make_record = drawn_runs.make_record
+trained, facts, shop = shops.trained, shops.facts, shops.shop
 
 
 @pytest.fixture
@@ -69,6 +73,28 @@ def open_dashboard(tmp_path: Path, record_place: Path, monkeypatch: pytest.Monke
     return open_page
 
 
+@pytest.fixture
+def open_shop(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> OpenDashboard:
+    """Open the dashboard over a workspace with a small model; what it asks for the test does itself."""
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+    def start(store: Store, entry: TaskEntry) -> bool:
+        return Tasks(store).begin(entry.task_id)
+
+    monkeypatch.setattr("differnet.tasks.starting.start", start)
+
+    def open_page(page: str, *, read_only: bool = False) -> AppTest:
+        place = str(shop.place / "record.db")
+        for name, value in dashboard_environment(place, shop.place, read_only=read_only).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("sys.argv", ["app.py"])
+        app = AppTest.from_file(str(dashboard_app()), default_timeout=120).run()
+        return app.switch_page(f"{page}.py").run()
+
+    return open_page
+
+
 @dataclass(frozen=True)
 class TrainedLine:
     """Two small models of the sample product, and pictures that neither has learned.
@@ -86,7 +112,7 @@ class TrainedLine:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedLine:
+def trained_line(tmp_path_factory: pytest.TempPathFactory) -> TrainedLine:
     """Trained once for all tests; they copy what they change."""
     from differnet.detection import DensitySettings, Detector, DetectorSettings
     from differnet.images.synthetic import make_sample_product
@@ -109,7 +135,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedLine:
 
 
 @pytest.fixture
-def inspect_line(trained: TrainedLine, tmp_path: Path) -> Callable[..., Path]:
+def inspect_line(trained_line: TrainedLine, tmp_path: Path) -> Callable[..., Path]:
     """Inspect the trained line's pictures, as copies of the test's own, and return the run's folder."""
 
     def inspect(
@@ -124,10 +150,10 @@ def inspect_line(trained: TrainedLine, tmp_path: Path) -> Callable[..., Path]:
 
         shots = tmp_path / "shots"
         shots.mkdir(exist_ok=True)
-        chosen: list[tuple[Path, str | None]] = [(path, "good") for path in trained.good[:good]]
-        chosen += [(path, path.parent.name) for path in trained.defects[:defects]]
+        chosen: list[tuple[Path, str | None]] = [(path, "good") for path in trained_line.good[:good]]
+        chosen += [(path, path.parent.name) for path in trained_line.defects[:defects]]
         chosen += extra
-        detector = Detector.load(model or trained.model, "cpu")
+        detector = Detector.load(model or trained_line.model, "cpu")
         facts = run_facts(detector.facts(), "shots", None)
         run = RunFolder.create(tmp_path / name, facts)
         with run:

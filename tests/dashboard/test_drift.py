@@ -165,24 +165,24 @@ def test_a_lost_model_is_said_to_be_lost(
     assert "Say on the page Models" in app.error[0].value.replace("\\", "")
 
 
-def place_models_of(record_place: Path, trained: TrainedLine) -> None:
+def place_models_of(record_place: Path, trained_line: TrainedLine) -> None:
     from differnet.reporting.keeping import place_models
 
     store = Store.open(record_place)
-    assert place_models(store, [trained.model.parent]) >= 1
+    assert place_models(store, [trained_line.model.parent]) >= 1
     store.close()
 
 
 def test_the_model_looks_at_the_pictures_again(
     open_dashboard: OpenDashboard,
     inspect_line: InspectLine,
-    trained: TrainedLine,
+    trained_line: TrainedLine,
     record_place: Path,
     tmp_path: Path,
 ) -> None:
     inspect_line(good=16, defects=2)
     open_dashboard()
-    place_models_of(record_place, trained)
+    place_models_of(record_place, trained_line)
     (tmp_path / "shots" / "good-003.png").unlink()
     app = press(open_dashboard("drift"), "Look at the pictures again")
     assert not app.exception
@@ -200,7 +200,7 @@ def test_the_model_looks_at_the_pictures_again(
 
 def test_darker_pictures_are_told_of(
     open_dashboard: OpenDashboard,
-    trained: TrainedLine,
+    trained_line: TrainedLine,
     record_place: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -208,11 +208,11 @@ def test_darker_pictures_are_told_of(
 ) -> None:
     dark = tmp_path / "dark"
     dark.mkdir()
-    for path in trained.good:
+    for path in trained_line.good:
         write_png(dark / path.name, (read_image(path).pixels * 0.6).astype(np.uint8))
     inspect_line(good=0, extra=tuple((path, None) for path in sorted(dark.iterdir())))
     open_dashboard()
-    place_models_of(record_place, trained)
+    place_models_of(record_place, trained_line)
     app = press(open_dashboard("drift"), "Look at the pictures again")
     assert not app.exception
     assert "have drifted" in words(app)
@@ -222,14 +222,14 @@ def test_darker_pictures_are_told_of(
 def test_the_model_tests_itself_when_asked(
     open_dashboard: OpenDashboard,
     inspect_line: InspectLine,
-    trained: TrainedLine,
+    trained_line: TrainedLine,
     record_place: Path,
     tmp_path: Path,
 ) -> None:
     inspect_line(good=2)
     open_dashboard()
     store = Store.open(record_place)
-    copy = Path(shutil.copytree(trained.model, tmp_path / "copy"))
+    copy = Path(shutil.copytree(trained_line.model, tmp_path / "copy"))
     store.place_model(store.models()[0].model_id, copy)
     store.close()
     app = open_dashboard("drift")

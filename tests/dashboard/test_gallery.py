@@ -62,6 +62,11 @@ def asked(app: AppTest) -> dict[str, list[str]]:
     return {key: [values] if isinstance(values, str) else list(values) for key, values in told.items()}
 
 
+def box(app: AppTest, name: str) -> Any:
+    """Return a box for words, which is another one after every word."""
+    return next(each for each in app.text_input if str(each.key).startswith(f"{name} "))
+
+
 def press(app: AppTest, key: str) -> AppTest:
     button = app.button(key=key)
     assert not button.disabled, key
@@ -169,7 +174,7 @@ def test_many_are_reviewed_at_once_and_taken_back(
     next(box for box in app.checkbox if ids[0] in str(box.key)).check().run()
     next(box for box in app.checkbox if ids[2] in str(box.key)).check().run()
     assert any(caption.value.startswith("2 chosen") for caption in app.caption)
-    app.text_input(key="all_kind").set_value("burr")
+    box(app, "all_kind").set_value("burr")
     press(app, "all_defect")
     said = {record.item_id: entry for record, entry in store.reviewed(Asked(run_id="run"))}
     assert set(said) == {ids[0], ids[2]}
@@ -193,7 +198,7 @@ def test_a_kind_that_is_none_is_refused_and_nothing_is_said(
 ) -> None:
     app = open_gallery(open_dashboard)
     press(app, "choose_all")
-    app.text_input(key="all_kind").set_value("ok")
+    box(app, "all_kind").set_value("ok")
     press(app, "all_defect")
     assert "kind of defect" in app.error[0].value
     assert store.said(Asked()) == []

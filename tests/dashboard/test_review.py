@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -38,6 +39,11 @@ def open_queue(open_dashboard: OpenDashboard, person: str = "ada", **query: str)
         app.text_input(key="person").set_value(person).run()
     assert not app.exception
     return app
+
+
+def box(app: AppTest, name: str) -> Any:
+    """Return a box for words, which is another one after every word."""
+    return next(each for each in app.text_input if str(each.key).startswith(f"{name} "))
 
 
 def press(app: AppTest, key: str) -> AppTest:
@@ -93,8 +99,8 @@ def test_a_kind_and_a_note_go_with_the_next_word_alone(
 ) -> None:
     first, second = rejected(run)[:2]
     app = open_queue(open_dashboard)
-    app.text_input(key="queue_kind").set_value(" burr ")
-    app.text_input(key="queue_note").set_value("at the rim")
+    box(app, "queue_kind").set_value(" burr ")
+    box(app, "queue_note").set_value("at the rim")
     press(app, "say_defect")
     press(app, "say_defect")
     assert [(e.kind, e.note) for e in store.reviews("run", first.item_id)] == [("burr", "at the rim")]
@@ -106,7 +112,7 @@ def test_a_word_that_is_no_kind_is_refused_in_place(
 ) -> None:
     app = open_queue(open_dashboard)
     before = here(app)
-    app.text_input(key="queue_kind").set_value("good")
+    box(app, "queue_kind").set_value("good")
     press(app, "say_defect")
     assert "kind of defect" in app.error[0].value
     assert here(app) == before
@@ -308,3 +314,21 @@ def test_twenty_parts_take_twenty_presses_and_less_than_a_second_each(
     store = Store.open(record_place)
     assert len(store.reviewed(Asked(run_id="run"))) == 20
     store.close()
+
+
+def test_a_box_lets_go_of_the_keyboard_when_its_words_are_kept(
+    open_dashboard: OpenDashboard, run: RunFolder, store: Store
+) -> None:
+    item = rejected(run)[0]
+    app = open_queue(open_dashboard)
+    first = box(app, "queue_kind").key
+    box(app, "queue_kind").set_value("burr").run()
+    # Another box, with the same words: whatever had the keyboard is gone.
+    assert box(app, "queue_kind").key != first
+    assert box(app, "queue_kind").value == "burr"
+    press(app, "say_defect")
+    assert [e.kind for e in store.reviews("run", item.item_id)] == ["burr"]
+    assert box(app, "queue_kind").value == ""
+    third = box(app, "queue_kind").key
+    press(app, "say_good")
+    assert box(app, "queue_kind").key == third

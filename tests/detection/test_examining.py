@@ -37,8 +37,7 @@ def test_a_sound_model_passes_every_check_with_its_figures(saved: Path, detector
     assert found.sound
     assert found.error is None
     assert [(check.name, check.passed) for check in found.checks] == [(n, True) for n in LOADING_CHECKS]
-    assert found.detector is not None
-    assert found.detector.model_id == detector.model_id
+    assert found.sound_detector.model_id == detector.model_id
     words = {check.name: check.found for check in found.checks}
     assert words["densities"].endswith(detector.model_id)
     number = len(detector._fitted().judging)
@@ -97,6 +96,9 @@ def test_the_check_that_fails_is_named_and_those_behind_it_are_not_claimed(
     states = [check.passed for check in found.checks]
     assert states == [True] * place + [False] + [None] * (len(LOADING_CHECKS) - place - 1)
     assert found.error.found in found.checks[place].found
+    with pytest.raises(BundleError) as raised:
+        assert found.sound_detector
+    assert raised.value is found.error
 
 
 def test_a_flow_that_does_not_invert_fails_the_round_trip(

@@ -13,6 +13,7 @@ from differnet.images.layouts import (
     masks_near,
     parts_to_inspect,
     read_layout,
+    wrong_inputs,
 )
 from images.trees import BLANK, MARKED, masks, named, numbered, of_kind, plant
 
@@ -316,3 +317,14 @@ def test_the_masks_of_one_picture_are_found_from_its_path_alone(tmp_path: Path) 
 def test_the_masks_of_the_real_tiles_are_found_from_their_paths_alone() -> None:
     parts = read_layout(SHARED / "mtd").test
     assert [masks_near(part.path) for part in parts] == [part.mask_paths for part in parts]
+
+
+def test_wrong_inputs_beside_parts_are_named_by_their_kind(tmp_path: Path) -> None:
+    plant(tmp_path, [*numbered("train/good", 2), *numbered("test/good", 1), *numbered("test/dent", 1)])
+    plant(tmp_path, ["wrong_inputs/blank/1.png", "wrong_inputs/blank/0.png", "wrong_inputs/angle/0.png"])
+    found = wrong_inputs(tmp_path)
+    assert [part.label for part in found] == ["wrong_inputs/angle", *["wrong_inputs/blank"] * 2]
+    assert named(found) == ["0.png", "0.png", "1.png"]
+    assert wrong_inputs(tmp_path / "train") == []
+    # They are no parts, and of no layout's splits.
+    assert not any("wrong_inputs" in part.path.parts for part in parts_to_inspect(tmp_path).parts)

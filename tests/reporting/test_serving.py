@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from differnet.reporting import serving
 from differnet.reporting.serving import (
+    DATA_VARIABLE,
     PLACE_VARIABLE,
     READ_ONLY_VARIABLE,
     SAFE_OPTIONS,
@@ -49,6 +51,9 @@ def test_a_password_is_told_in_the_environment_alone(tmp_path: Path) -> None:
     assert told[WORKSPACE_VARIABLE] == str(tmp_path.resolve())
     assert told[READ_ONLY_VARIABLE]
     assert not dashboard_environment(place, tmp_path)[READ_ONLY_VARIABLE]
+    assert not dashboard_environment(place, tmp_path)[DATA_VARIABLE]
+    given = dashboard_environment(place, tmp_path, data=[tmp_path / "a", tmp_path / "b"])[DATA_VARIABLE]
+    assert given.split(os.pathsep) == [str(tmp_path / "a"), str(tmp_path / "b")]
     assert not any("secret" in word for word in dashboard_command())
 
 

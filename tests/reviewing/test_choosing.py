@@ -98,3 +98,14 @@ def test_a_picture_of_several_runs_counts_once_and_lost_ones_are_named(line: Lin
     found = parts_to_compare(line.store, "flange", frozenset(), [line.root], 100)
     assert [part.sha256 for part in found.parts] == [first.sha256]
     assert found.lost == (f"{gone.path}: nothing there that can be read",)
+
+
+def test_what_is_lost_makes_room_for_the_next(line: Line) -> None:
+    kept = [labelled(line, "monday", "good", f"good {i}") for i in range(12)]
+    gone = sorted(kept, key=lambda record: record.sha256)[:5]
+    for record in gone:
+        (line.root / record.path).unlink()
+    found = parts_to_compare(line.store, "flange", frozenset(), [line.root], 6)
+    assert len(found.parts) == 6
+    assert len(found.lost) == 5
+    assert not {part.sha256 for part in found.parts} & {record.sha256 for record in gone}

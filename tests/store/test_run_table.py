@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from differnet.records import Record, Verdict
 from differnet.store import NoRunError, ReviewEntry, RevisionEntry, Store, StoreError
 from differnet.store.queue import Queue, Wanted, item_id_of
-from differnet.store.run_table import JUDGEMENTS, VERDICTS
+from differnet.store.run_table import JUDGEMENTS, VERDICTS, RunTable
 from store.conftest import CALIBRATION, MODEL, known, record, run
 
 
@@ -179,3 +180,43 @@ def test_where_items_came_or_the_run_ended_all_is_read_again(store: Store) -> No
     assert store.table("monday", grown).inspected == grown.inspected + 1
     store.begin_run(run("tuesday"))
     assert len(store.table("tuesday", grown)) == 0
+
+
+def test_words_that_are_read_anew_are_those_that_are_read_at_once(store: Store) -> None:
+    """Whatever is said and taken back, in whatever order, by steps or all together."""
+    rng = random.Random(7)
+    store.begin_run(run("tuesday"))
+    # Numbers of rows that do not run with the places in the run, and another run's words between.
+    store.add_items([record(n, "tuesday") for n in range(3)] + [record(n) for n in range(8)])
+    store.add_items([record(n, "tuesday", path=f"t{n}") for n in range(10, 14)])
+    known: RunTable | None = None
+    said: list[tuple[str, str, str, str]] = []
+    for step in range(60):
+        run_id = rng.choice(["monday", "monday", "monday", "tuesday"])
+        if said and rng.random() < 0.3:
+            where, item, author, time = rng.choice(said)
+            store.withdraw(where, [item], author, time)
+        else:
+            numbers = range(8) if run_id == "monday" else range(3)
+            items = [f"item-{n}" for n in rng.sample(numbers, rng.randint(1, 2))]
+            judgement = rng.choice(["good", "defect", "unsure"])
+            kind = rng.choice(["", "dent"]) if judgement == "defect" else ""
+            # Also words that were said earlier and come later.
+            made_at = f"2026-11-23T{rng.randint(0, 23):02d}:{step:02d}"
+            entry = ReviewEntry(judgement, rng.choice("ab"), kind, "", made_at)  # type: ignore[arg-type]
+            store.review_all(run_id, items, entry)
+            said += [(run_id, item, entry.author, made_at) for item in items]
+        if step % 3 == 0:
+            known, fresh = store.table("monday", known), store.table("monday")
+            assert known.judgement.tolist() == fresh.judgement.tolist(), step
+            assert known.kind.tolist() == fresh.kind.tolist(), step
+            assert known.changed == fresh.changed
+    assert len(set(known.judgement.tolist() if known is not None else [])) > 2
+    store.review_all("monday", [f"item-{n}" for n in range(8)], ReviewEntry("good", "c"))
+    assert store.table("monday", known).judgement.tolist() == [0] * 8
+
+
+def test_where_nothing_was_written_the_table_is_the_same(store: Store) -> None:
+    store.add_items(RECORDS)
+    known = store.table("monday")
+    assert store.table("monday", known) is known
