@@ -55,7 +55,7 @@ def choose_job(jobs: list[Job]) -> Job:
         selection_mode="single-row-required",
         key="batch_chosen",
         column_config={
-            "run": st.column_config.TextColumn(width="medium"),
+            "run": st.column_config.TextColumn(width=140),
             "done": st.column_config.ProgressColumn(
                 "done", format="percent", min_value=0, max_value=1, width="small"
             ),

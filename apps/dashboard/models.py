@@ -130,9 +130,7 @@ def show_promises(model: KnownModel) -> None:
 def show_thresholds(model: KnownModel) -> None:
     """Show which thresholds were set for the model, by whom and why."""
     st.subheader("Thresholds")
-    st.markdown(
-        f"The last run was judged by {model.in_force}." if model.runs else "It has judged no run yet."
-    )
+    st.markdown(f"Of its last run: {model.in_force}." if model.runs else "It has judged no run yet.")
     try:
         table = thresholds_table(model)
     except DiffernetError as error:

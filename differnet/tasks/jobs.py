@@ -117,8 +117,8 @@ def jobs_table(jobs: Sequence[Job]) -> pd.DataFrame:
     """Lay out runs for a page.
 
     Returns:
-        Columns ``run``, ``state``, ``began (UTC)`` (month, day, time), ``pictures``, ``done`` (share), one
-        of each verdict.
+        Columns ``run``, ``state``, ``began (UTC)`` (month, day, time), ``pictures``, ``done`` (share), and
+        one a verdict.
     """
     import pandas as pd
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from mutants.planting import Fault, fails, plant
 
-from differnet.store import Store, merging, queue
+from differnet.store import merging, queue, store
 from differnet.store.queue import Queue
 from store import test_merging as merges
 from store import test_queue as queues
@@ -109,8 +109,8 @@ FAULTS = [
         merges.test_everything_comes_over_and_only_once,
     ),
     Fault(
-        Store,
-        "reviewed",
+        store,
+        "_contradicted",
         "later.c.made_at > columns.made_at",
         "later.c.id > columns.id",
         merges.test_what_was_said_later_is_the_last_word_wherever_it_came_from,
