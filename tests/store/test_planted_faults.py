@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from mutants.planting import Fault, fails, plant
 
-from differnet.store import merging, queue, store
+from differnet.store import Store, merging, queue, store
 from differnet.store.queue import Queue
 from store import test_merging as merges
 from store import test_queue as queues
