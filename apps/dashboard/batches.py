@@ -149,6 +149,8 @@ def show_aside(job: Job) -> None:
         st.dataframe(
             quarantine_table(record(), job.run.run_id, SHOWN_ASIDE),
             hide_index=True,
+            row_height=62,
+            column_config={"picture": st.column_config.TextColumn(width=260)},
             alt="Pictures that were put aside, and why",
         )
         if aside > SHOWN_ASIDE:

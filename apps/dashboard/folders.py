@@ -26,8 +26,9 @@ def choose_folder(label: str, key: str, start: str = "") -> str:
     Returns:
         The path; it may be empty, or of nothing.
     """
-    if key not in st.session_state:
-        st.session_state[key] = start
+    if st.session_state.get(key, "") == st.session_state.get(f"{key}-begun", ""):
+        # Nobody has typed anything yet, and what to begin with may just have been made.
+        st.session_state[key] = st.session_state[f"{key}-begun"] = start
     with st.container(horizontal=True, vertical_alignment="bottom"):
         typed = st.text_input(label, key=key, max_chars=4096, persist_state="session")
         chosen = str(typed or "").strip()

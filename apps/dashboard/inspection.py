@@ -16,7 +16,7 @@ from differnet.reporting.tables import legible
 from differnet.store import ModelEntry
 from differnet.store.tasks import Tasks
 from differnet.tasks import InspectWish
-from differnet.tasks.choosing import FolderSummary, run_name, summary_of
+from differnet.tasks.choosing import InspectionSummary, run_name, to_inspect
 from differnet.tasks.jobs import job_of
 from differnet.tasks.sent import MOST_SENT, Bench, Seen, Sent, bench_key, judge, keep, set_up
 
@@ -167,7 +167,6 @@ def show_folder(model: ModelEntry) -> None:
     summary = summary_or_error(folder)
     if summary is not None:
         st.markdown(f":material/folder: {markdown_safe(summary.words)}")
-        st.caption("Parts that it sets aside for training are left out; of a flat folder all are taken.")
     if st.session_state.get("inspect_batch_for") != (model.model_id, folder):
         st.session_state["inspect_batch_for"] = (model.model_id, folder)
         st.session_state["inspect_batch"] = run_name(model.product)
@@ -183,7 +182,7 @@ def show_folder(model: ModelEntry) -> None:
         lambda: InspectWish(str(workspace()), str(name), model.model_id, (folder,), wrong_inputs=wrong),
         "ask-inspect",
         primary=True,
-        disabled=not folder,
+        disabled=summary is None,
     )
     last = next(iter(Tasks(record()).latest(1, kinds=("inspect",))), None)
     if last is not None and not last.active:
@@ -203,12 +202,12 @@ def known_run(run_id: str) -> bool:
     return True
 
 
-def summary_or_error(folder: str) -> FolderSummary | None:
-    """Return what a folder holds by its names; ``None`` for one that is nothing but pictures, or nothing."""
+def summary_or_error(folder: str) -> InspectionSummary | None:
+    """Return what of a folder would be inspected, or show why nothing would be."""
     if not folder:
         return None
     try:
-        return summary_of(folder)
+        return to_inspect(folder)
     except DiffernetError as error:
         show_error(error)
         return None

@@ -34,6 +34,8 @@ _WHY = {
     "server.maxUploadSize": "largest upload, MB",
     "browser.gatherUsageStats": "telemetry",
     "client.showErrorDetails": "what an error shows of the program",
+    "client.showErrorLinks": "an error links to nothing on the web",
+    "client.allowedOrigins": "no other page can steer this one",
     "client.toolbarMode": "menus for developers",
     "runner.magicEnabled": "bare words in pages are not shown",
 }

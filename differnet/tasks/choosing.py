@@ -73,6 +73,54 @@ def summary_of(place: str, layout: str = "auto", product: str = "") -> FolderSum
     )
 
 
+@dataclass(frozen=True)
+class InspectionSummary:
+    """What of a folder would be inspected, by its names; nothing is decoded.
+
+    Attributes:
+        pictures: To inspect.
+        labelled: Of these, how many the folder tells a label of.
+        left_out: Parts that are set aside for training.
+        wrong_inputs: Pictures beside the parts that are none.
+    """
+
+    pictures: int
+    labelled: int
+    left_out: int
+    wrong_inputs: int
+
+    @property
+    def words(self) -> str:
+        """In one sentence."""
+        told = [f"{self.pictures:,} pictures to inspect, {self.labelled:,} of them with a label"]
+        if self.wrong_inputs:
+            told.append(f"{self.wrong_inputs:,} wrong inputs beside them")
+        if self.left_out:
+            told.append(f"{self.left_out:,} parts that are set aside for training are left out")
+        return f"{'; '.join(told)}."
+
+
+def to_inspect(place: str, layout: str = "auto") -> InspectionSummary:
+    """Say what of a folder would be inspected.
+
+    Args:
+        place: Its absolute path, or that of a picture.
+        layout: How it is laid out; ``auto`` finds out.
+
+    Raises:
+        WishError: Nothing is there.
+        LayoutError: It holds no pictures.
+    """
+    from differnet.images.layouts import parts_to_inspect, wrong_inputs
+
+    folder = existing(place, "a folder of pictures")
+    if not folder.is_dir():
+        return InspectionSummary(1, 0, 0, 0)
+    found = parts_to_inspect(folder, layout)
+    labelled = sum(part.label is not None for part in found.parts)
+    return InspectionSummary(len(found.parts), labelled, found.left_out, len(wrong_inputs(folder)))
+
+
 def model_name(workspace: Workspace, place: str, product: str = "") -> str:
     """Propose a name for a model: of its product or folder, and not taken."""
     return unused_name(workspace.models, name_from(product or Path(place).name, "model"))

@@ -151,6 +151,7 @@ def test_a_folder_becomes_a_job_of_the_chosen_model(
         (few / f"{number}.png").write_bytes(part(shop, number))
     app = open_shop("inspection")
     app.text_input(key="inspect_folder").set_value(str(few)).run()
+    assert "3 pictures to inspect, 0 of them with a label." in said(app)
     app.text_input(key="inspect_batch").set_value("monday").run()
     press(app, "ask-inspect")
     assert not app.exception

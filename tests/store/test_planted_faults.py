@@ -116,8 +116,8 @@ FAULTS = [
         merges.test_what_was_said_later_is_the_last_word_wherever_it_came_from,
     ),
     Fault(
-        Store,
-        "reviewed",
+        store,
+        "_contradicted",
         ", after, stands(later))",
         ", after)",
         stores.test_a_word_that_is_taken_back_is_kept_and_no_longer_counts,

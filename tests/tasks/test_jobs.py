@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from differnet.images.layouts import LayoutError
 from differnet.records import Verdict
 from differnet.store import RunEntry, Store
 from differnet.store.queue import Progress
 from differnet.store.tasks import TaskEntry
 from differnet.tasks import ReportWish, ScanWish
-from differnet.tasks.choosing import model_name, run_name, summary_of
+from differnet.tasks.choosing import model_name, run_name, summary_of, to_inspect
 from differnet.tasks.jobs import Job, jobs_table, list_jobs, quarantine_table
 from differnet.tasks.journey import journey
 from differnet.tasks.kinds import wish_tree
@@ -150,6 +151,25 @@ def test_a_folder_is_summed_up_by_its_names(shop: Shop, tmp_path: Path) -> None:
     assert summary.words.endswith("layout: 34 good parts to learn from, 0 set aside for inspection.")
     with pytest.raises(WishError, match="a folder of pictures"):
         summary_of("no/such/folder")
+
+
+def test_what_of_a_folder_would_be_inspected_is_said(shop: Shop, tmp_path: Path) -> None:
+    flat = to_inspect(str(shop.pictures))
+    assert (flat.pictures, flat.labelled, flat.left_out) == (240, 0, 0)
+    assert flat.words == "240 pictures to inspect, 0 of them with a label."
+    content = sorted(shop.pictures.iterdir())[0].read_bytes()
+    for name in ("train/good", "test/good", "test/dent", "wrong_inputs/blank"):
+        (tmp_path / "parts" / name).mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / "parts" / name / f"{number}.png").write_bytes(content)
+    found = to_inspect(str(tmp_path / "parts"))
+    assert found.words == (
+        "6 pictures to inspect, 6 of them with a label; 3 wrong inputs beside them; 3 parts that are set "
+        "aside for training are left out."
+    )
+    assert to_inspect(str(tmp_path / "parts" / "test" / "good" / "0.png")).pictures == 1
+    with pytest.raises(LayoutError, match="pictures in"):
+        to_inspect(str(shop.place / "models"))
 
 
 def test_proposed_names_are_plain_and_free(shop: Shop) -> None:

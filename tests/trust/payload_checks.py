@@ -395,7 +395,7 @@ _PLAIN = (
         r"Text\.body",
         r"Code\.code_text",
         r"Json\.body",
-        r"(Selectbox|MultiSelect)\.(options|raw_values|placeholder)",
+        r"(Selectbox|MultiSelect)\.(options|raw_values?|placeholder)",
     ),
     *(r"(TextInput|TextArea)\.(default|value|placeholder)", r".*\.alt", r".*\.id", r".*\.url"),
     *(r"PageLink\.(query_string|page|page_script_hash)", r"VegaLiteChart\..*", r"BidiComponent\..*"),
