@@ -37,10 +37,21 @@ BACKUPS_SHOWN = 5
 # A download goes through the memory of the server.
 LARGEST_DOWNLOAD = 300 * 2**20
 
-# Page, key and what it does; a test holds this list and the pages' shortcuts equal.
+# Page, keys and what they do; a test holds this list and the pages' shortcuts equal.
 SHORTCUTS = (
-    ("Image", "Left", "the picture before"),
-    ("Image", "Right", "the next picture"),
+    ("Gallery", "Left, Right", "the pictures before, and the next ones"),
+    ("Gallery", "A, N", "choose all pictures here, or none"),
+    ("Gallery", "D, G, U", "call what is chosen a defect, good, or unsure"),
+    ("Gallery", "Z", "take back what was said last"),
+    ("Image", "Left, Right", "the picture before, and the next one"),
+    ("Image", "+, -, 0", "in the picture: closer, farther, all of it; arrows move what is enlarged"),
+    ("Tune thresholds", "arrows, Page Up, Page Down", "on a threshold: move it, with Shift ten times as far"),
+    ("Tune thresholds", "arrows, Enter", "on a row of bars: choose a bar, and see its pictures"),
+    ("Review queue", "D, G, U", "call the part a defect, good, or unsure"),
+    ("Review queue", "1 to 9", "call it a defect of that kind"),
+    ("Review queue", "Left, Right", "the part before, and the next one"),
+    ("Review queue", "Z", "take back what was said last"),
+    ("Labels", "D, G, U", "call what is chosen a defect, good, or unsure"),
     ("any", "R", "ask for the page again (Streamlit's own)"),
     ("any", "Tab, Shift+Tab, Enter, Space", "walk to buttons and fields, and press them"),
 )

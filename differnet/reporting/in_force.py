@@ -101,7 +101,8 @@ def options_in_force(read: Callable[[str], object], defined: Callable[[str], str
         same = list(wanted) == list(value) if isinstance(value, list | tuple) else wanted == value  # type: ignore[arg-type]
         where = defined(name)
         origin = _OPTION if "command-line" in where else where
-        found.append(Setting(f"{name}: {_WHY[name]}", _words(value), origin, same))
+        why = f": {_WHY[name]}" if name in _WHY else ""
+        found.append(Setting(f"{name}{why}", _words(value), origin, same))
     return found
 
 

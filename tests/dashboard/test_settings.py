@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -143,23 +144,39 @@ def test_options_that_are_not_the_safe_ones_are_named(
     assert "64" in list(table["is"])
 
 
+def assigned(file: Path, name: str) -> object:
+    """Return what a name of a page's file is set to, a literal."""
+    for node in ast.parse(file.read_text("utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+        if any(getattr(target, "id", "") == name for target in targets):
+            return ast.literal_eval(node.value)  # type: ignore[attr-defined]
+    raise AssertionError(f"{file.name} has no {name}")
+
+
 def test_every_shortcut_of_the_pages_is_listed() -> None:
     pages = dashboard_app().parent
-    used: dict[str, set[str]] = {}
-    for file in pages.glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if (
-                isinstance(node, ast.keyword)
-                and node.arg == "shortcut"
-                and isinstance(node.value, ast.Constant)
-            ):
-                used.setdefault(file.stem, set()).add(str(node.value.value))
-    assert used
-    tree = ast.parse((pages / "settings.py").read_text("utf-8"))
-    (listed,) = (
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "SHORTCUTS"
-    )
-    told = {key for _, keys, _ in ast.literal_eval(listed) for key in keys.split(", ")}
-    assert set().union(*used.values()) <= told
+    sections = cast(dict[str, tuple[tuple[str, str], ...]], assigned(pages / "app.py", "SECTIONS"))
+    titles = {name: title for offered in sections.values() for title, name in offered}
+    words = cast(tuple[tuple[str, str], ...], assigned(pages / "cards.py", "WORDS"))
+    listed: dict[str, set[str]] = {}
+    for title, keys, _ in cast(
+        tuple[tuple[str, str, str], ...], assigned(pages / "settings.py", "SHORTCUTS")
+    ):
+        listed.setdefault(title, set()).update(keys.split(", "))
+    found = 0
+    for file in sorted(pages.glob("*.py")):
+        source = file.read_text("utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if not isinstance(node, ast.keyword) or node.arg != "shortcut":
+                continue
+            found += 1
+            if isinstance(node.value, ast.Constant):
+                wanted = {str(node.value.value)}
+            elif isinstance(node.value, ast.Call):
+                wanted = {"1 to 9"}
+            else:
+                # A variable, which runs over the words of a review and over what else stands beside it.
+                wanted = {key for _, key in words} if "WORDS" in source else {"no such key"}
+            assert wanted <= listed[titles[file.stem]], f"{file.name}: {wanted}"
+    assert found >= 10

@@ -41,6 +41,7 @@ def test_options_are_compared_with_the_safe_ones() -> None:
     found = options_in_force(values.__getitem__, lambda name: "command-line argument or environment variable")
     assert all(each.safe for each in found)
     assert {each.name.partition(":")[0] for each in found} == set(SAFE_OPTIONS)
+    assert [each.name for each in found if not each.name.partition(": ")[2]] == []
     values["browser.gatherUsageStats"] = True
     values["server.allowedHosts"] = ["localhost", "plant"]
     where = "/etc/config.toml"
