@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 from loading import detector_in_force, examined, show_self_test
 from opened import person, record, show_error, workspace, writable
+from work import ask_button, show_task, watched
 
 from differnet.records import DiffernetError
 from differnet.reporting.browsing import markdown_safe
@@ -24,13 +25,10 @@ from differnet.reporting.tables import legible, unbroken
 from differnet.reviewing import (
     Comparison,
     Replaced,
-    compare,
     comparison_rows,
     comparison_words,
     flip_rows,
-    keep,
     kept_comparison,
-    parts_to_compare,
     previous_of,
     recover,
     replace_model,
@@ -38,12 +36,15 @@ from differnet.reviewing import (
     return_to_previous,
     weigh,
 )
+from differnet.store.tasks import TaskEntry, Tasks
+from differnet.tasks import CompareWish
 
 if TYPE_CHECKING:
     from differnet.reviewing import Weighed
 
-# Parts that a person waits for: some ten seconds a hundred and model.
-COMPARED = 200
+# Parts at most: a minute or two for both models.
+COMPARED = 400
+TASKS_SEEN = 50
 FLIPS_SHOWN = 20
 PROMOTIONS_SHOWN = 10
 MOST_LETTERS = 500
@@ -217,12 +218,14 @@ def show_candidate(model: KnownModel, others: list[KnownModel]) -> None:
     ]
     assert model.folder is not None
     assert chosen.folder is not None
-    if writable() and st.button("Compare the two on known parts"):
-        try:
-            compare_on_record(model.folder, chosen.folder, model.entry.product)
-        except (DiffernetError, OSError) as error:
-            show_trouble(error)
-            return
+    present, candidate = model.entry.model_id, chosen.entry.model_id
+    if writable():
+        ask_button(
+            "Compare the two on known parts",
+            lambda: CompareWish(str(workspace()), present, candidate, COMPARED),
+            "compare_models",
+        )
+    watched(comparisons(present, candidate), show_task)
     try:
         compared = kept_comparison(chosen.folder)
     except DiffernetError as error:
@@ -231,7 +234,7 @@ def show_candidate(model: KnownModel, others: list[KnownModel]) -> None:
     if compared is None:
         st.caption(
             "They are compared on reviewed and labelled parts of the record that neither has learned, at "
-            f"most {COMPARED}. Both models are loaded for that: about a minute."
+            f"most {COMPARED}, in a process of its own: some minutes."
         )
     else:
         show_comparison(compared)
@@ -239,31 +242,12 @@ def show_candidate(model: KnownModel, others: list[KnownModel]) -> None:
         promote_form(model.folder, chosen.folder)
 
 
-def compare_on_record(folder: Path, new: Path, product: str) -> None:
-    """Compare two models on known parts of the record, and keep that beside the new one."""
-    present, candidate = detector_in_force(folder), detector_in_force(new)
-    learned = present.trained_on | candidate.trained_on
-    with st.spinner("Choosing parts that neither has learned"):
-        chosen = parts_to_compare(record(), product, learned, (Path(), workspace()), COMPARED)
-    if not chosen.parts:
-        st.info(
-            "There is nothing to compare on: no good part or defect of the record that neither model has "
-            f"learned is where it was. Known are {chosen.known[0]:,} good parts and {chosen.known[1]:,} "
-            f"defects; {len(chosen.lost):,} pictures are lost."
-        )
-        return
-    bar = st.progress(0.0, "Comparing")
-
-    def told(what: str, done: int, total: int) -> None:
-        bar.progress(done / max(1, total), f"Comparing: {what}, {done} of {total} pictures")
-
-    compared = compare(present, candidate, chosen.parts, "the record", told)
-    bar.empty()
-    keep(compared, new)
-    for words in chosen.lost[:3]:
-        st.caption(markdown_safe(f"not compared: {words}"))
-    if len(chosen.lost) > 3:
-        st.caption(f"not compared: {len(chosen.lost) - 3:,} more that are lost")
+def comparisons(present: str, candidate: str) -> list[TaskEntry]:
+    """Return the comparison of two models that was asked for last, while it goes on or where it failed."""
+    for task in Tasks(record()).latest(TASKS_SEEN, kinds=("compare",)):
+        if (task.wish.get("model"), task.wish.get("new")) == (present, candidate):
+            return [] if task.state == "done" else [task]
+    return []
 
 
 def show_comparison(compared: Comparison) -> None:

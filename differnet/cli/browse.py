@@ -219,6 +219,7 @@ def dashboard(
             ctx, "workspace", "default: the folder of the record, else the one where it was started"
         ),
         "read_only": _origin(ctx, "read_only", "default"),
+        "data": _origin(ctx, "data", "default"),
     }
     told = dashboard_environment(record, home, read_only=read_only, origins=origins, data=data or ())
     shown.note(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from differnet import __version__
 from differnet.images.reading import ReadingRule
 from differnet.reporting.machine import library_versions
 from differnet.reporting.serving import (
+    DATA_VARIABLE,
     ORIGINS_VARIABLE,
     PLACE_VARIABLE,
     READ_ONLY_VARIABLE,
@@ -59,7 +61,7 @@ class Setting:
 
 
 def settings_in_force(environ: Mapping[str, str]) -> list[Setting]:
-    """Tell where the record and the workspace are, and whether anything may be changed.
+    """Tell where record, workspace and pictures are, and whether anything may be changed.
 
     Args:
         environ: Of the dashboard's process.
@@ -72,10 +74,12 @@ def settings_in_force(environ: Mapping[str, str]) -> list[Setting]:
     except ValueError:
         told = {}
     origins = told if isinstance(told, dict) else {}
+    folders = [folder for folder in (environ.get(DATA_VARIABLE) or "").split(os.pathsep) if folder]
     wanted = (
         ("Record", "record", shown_place(environ.get(PLACE_VARIABLE) or "record.db")),
         ("Workspace", "workspace", str(Path(environ.get(WORKSPACE_VARIABLE) or ".").resolve())),
         ("May be changed", "read_only", "no" if environ.get(READ_ONLY_VARIABLE) else "yes"),
+        ("Folders to look for pictures in", "data", ", ".join(folders) or "the usual ones alone"),
     )
     return [Setting(name, value, str(origins.get(key, UNTOLD))) for name, key, value in wanted]
 

@@ -122,7 +122,7 @@ def dashboard_environment(
         place: Of the record.
         workspace: Folder for models, runs and whatever else pages make.
         read_only: Pages change nothing.
-        origins: Who said so, in words, of ``record``, ``workspace`` and ``read_only``.
+        origins: Who said so, in words, of ``record``, ``workspace``, ``read_only`` and ``data``.
         data: Folders at which pages begin to look for pictures, beside others.
 
     Returns:

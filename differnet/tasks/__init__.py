@@ -4,6 +4,7 @@ from differnet.tasks.kinds import KINDS, TaskError
 from differnet.tasks.places import WishError, Workspace, name_from, roots, subfolders, unused_name
 from differnet.tasks.starting import again, ask, machine, start, take_up
 from differnet.tasks.wishes import (
+    CompareWish,
     InspectWish,
     ReportWish,
     RetrainWish,
@@ -14,6 +15,7 @@ from differnet.tasks.wishes import (
 
 __all__ = [
     "KINDS",
+    "CompareWish",
     "InspectWish",
     "ReportWish",
     "RetrainWish",

@@ -14,7 +14,9 @@ from differnet.tasks.course import Course
 from differnet.tasks.inspecting import inspect
 from differnet.tasks.learning import retrain, train
 from differnet.tasks.making import make_sample, scan, write_reports
+from differnet.tasks.weighing import compare_models
 from differnet.tasks.wishes import (
+    CompareWish,
     InspectWish,
     ReportWish,
     RetrainWish,
@@ -52,6 +54,7 @@ KINDS: dict[str, Kind] = {
     "retrain": Kind(RetrainWish, retrain),
     "inspect": Kind(InspectWish, inspect),
     "report": Kind(ReportWish, write_reports),
+    "compare": Kind(CompareWish, compare_models),
 }
 
 

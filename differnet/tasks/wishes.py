@@ -18,6 +18,7 @@ TABLES = {"csv": "csv", "parquet": "parquet", "json": "jsonl"}
 
 _MOST_PICTURES = 2000
 _MOST_PLACES = 1000
+_MOST_PARTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,41 @@ class RetrainWish:
         return f"Train {self.name} again, on {self.data} and what people said"
 
 
-Wish = SampleWish | ScanWish | TrainWish | InspectWish | ReportWish | RetrainWish
+@dataclass(frozen=True)
+class CompareWish:
+    """Compare two models on known parts of the record, and keep that beside the new one.
+
+    Attributes:
+        workspace: For the log.
+        model: Id of the model in use.
+        new: Id of the new one.
+        parts: Parts at most, see `differnet.reviewing.parts_to_compare`.
+        root: Where relative paths of inspected pictures begin; empty for the workspace.
+    """
+
+    workspace: str
+    model: str
+    new: str
+    parts: int = 400
+    root: str = ""
+
+    def __post_init__(self) -> None:
+        existing_folder(self.workspace, "a workspace")
+        _between("parts", self.parts, 2, _MOST_PARTS)
+        if self.model == self.new:
+            raise WishError(
+                expected="two models", found=f"{self.model} twice", remedy="Choose another new model."
+            )
+        if self.root:
+            existing_folder(self.root, "the folder where relative paths begin")
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        return f"Compare model {self.model} with {self.new}"
+
+
+Wish = SampleWish | ScanWish | TrainWish | InspectWish | ReportWish | RetrainWish | CompareWish
 
 
 def _between(what: str, number: int, least: int, most: int) -> None:

@@ -15,6 +15,8 @@ from differnet.reporting.keeping import model_in
 from differnet.reporting.run_folder import RunFolder
 from differnet.reviewing import kept_comparison
 from differnet.store import ModelEntry, ReviewEntry, RevisionEntry, Store
+from differnet.store.tasks import Tasks
+from differnet.tasks.working import work_on
 
 MakeRun = Callable[..., RunFolder]
 OpenDashboard = Callable[..., AppTest]
@@ -116,6 +118,28 @@ def _of(run_id: str) -> Any:
     return Asked(run_id=run_id)
 
 
+def compare_now(app: AppTest, record_place: Path) -> str:
+    """Ask for a comparison, do it as its process would, and run the page."""
+    press(app, "Compare the two on known parts")
+    assert not app.exception
+    store = Store.open(record_place)
+    (task, *_) = Tasks(store).latest(1, kinds=("compare",))
+    assert f"Compare model {task.wish['model']} with {task.wish['new']}" in words(app)
+    state = work_on(store, task.task_id)
+    store.close()
+    app.run()
+    assert not app.exception
+    return str(state)
+
+
+@pytest.fixture(autouse=True)
+def _no_process_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the page asks for the test does itself."""
+    monkeypatch.setattr(
+        "differnet.tasks.starting.start", lambda store, entry: Tasks(store).begin(entry.task_id)
+    )
+
+
 def test_two_models_are_compared_on_the_same_known_parts_and_one_is_promoted(
     open_dashboard: OpenDashboard, two_models: tuple[Path, Path], record_place: Path
 ) -> None:
@@ -124,8 +148,7 @@ def test_two_models_are_compared_on_the_same_known_parts_and_one_is_promoted(
     app = open_dashboard("models", run="first")
     assert app.selectbox(key="model_id").value == old_id
     assert app.selectbox(key="new_model").value == new_id
-    press(app, "Compare the two on known parts")
-    assert not app.exception
+    compare_now(app, record_place)
     assert not app.error
     compared = kept_comparison(new)
     assert compared is not None
@@ -176,14 +199,13 @@ def test_what_speaks_against_a_model_is_said_and_nothing_is_changed(
 
 
 def test_a_damaged_model_is_no_candidate(
-    open_dashboard: OpenDashboard, two_models: tuple[Path, Path]
+    open_dashboard: OpenDashboard, two_models: tuple[Path, Path], record_place: Path
 ) -> None:
     _, new = two_models
     path = new / "densities.safetensors"
     path.write_bytes(path.read_bytes()[:-4])
     app = open_dashboard("models", run="first")
-    press(app, "Compare the two on known parts")
-    assert not app.exception
+    assert compare_now(app, record_place) == "failed"
     assert "The model is damaged or was changed" in words(app)
     app.selectbox(key="model_id").set_value(model_in(new)).run()
     press(app, "Let the model test itself")
@@ -191,15 +213,13 @@ def test_a_damaged_model_is_no_candidate(
     assert "The model must not be used." in words(app)
 
 
-def test_where_nothing_is_known_nothing_is_compared(
-    open_dashboard: OpenDashboard, two_models: tuple[Path, Path], tmp_path: Path
+def test_where_nothing_is_there_nothing_is_compared(
+    open_dashboard: OpenDashboard, two_models: tuple[Path, Path], tmp_path: Path, record_place: Path
 ) -> None:
     shutil.rmtree(tmp_path / "shots")
     app = open_dashboard("models", run="first")
-    press(app, "Compare the two on known parts")
-    assert not app.exception
-    assert "There is nothing to compare on" in words(app)
-    assert "16 good parts and 8 defects" in words(app)
+    assert compare_now(app, record_place) == "failed"
+    assert "16 good parts and 8 defects are known, 24 pictures are lost" in words(app)
     assert kept_comparison(two_models[1]) is None
 
 

@@ -21,7 +21,10 @@ def test_places_are_told_with_who_said_so_and_without_a_password(tmp_path: Path)
     place = "postgresql://ada:secret@plant/parts"
     origins = {"record": "option --db", "workspace": "default", "read_only": "option --read-only"}
     environ = dashboard_environment(place, tmp_path, read_only=True, origins=origins)
-    record, workspace, changed = settings_in_force(environ)
+    record, workspace, changed, data = settings_in_force(environ)
+    assert (data.value, data.origin) == ("the usual ones alone", UNTOLD)
+    several = dashboard_environment(place, tmp_path, data=(tmp_path, tmp_path.parent))
+    assert settings_in_force(several)[3].value == f"{tmp_path.resolve()}, {tmp_path.parent.resolve()}"
     assert (record.value, record.origin) == ("postgresql://ada:***@plant/parts", "option --db")
     assert (workspace.value, workspace.origin) == (str(tmp_path.resolve()), "default")
     assert (changed.value, changed.origin) == ("no", "option --read-only")
@@ -31,7 +34,7 @@ def test_places_are_told_with_who_said_so_and_without_a_password(tmp_path: Path)
 @pytest.mark.parametrize("told", ["", "no JSON", "[1, 2]", "{}"])
 def test_where_nobody_said_anything_that_is_told(told: str) -> None:
     found = settings_in_force({ORIGINS_VARIABLE: told})
-    assert [each.origin for each in found] == [UNTOLD] * 3
+    assert [each.origin for each in found] == [UNTOLD] * 4
     assert found[0].value == "record.db"
     assert found[1].value == str(Path.cwd())
 

@@ -12,7 +12,15 @@ from differnet.records import DiffernetError
 from differnet.strict_json import RecordFormatError
 from differnet.tasks import KINDS, TaskError, TrainWish, WishError
 from differnet.tasks.kinds import name_of, read_wish, wish_tree
-from differnet.tasks.wishes import InspectWish, ReportWish, RetrainWish, SampleWish, ScanWish, Wish
+from differnet.tasks.wishes import (
+    CompareWish,
+    InspectWish,
+    ReportWish,
+    RetrainWish,
+    SampleWish,
+    ScanWish,
+    Wish,
+)
 
 
 @pytest.fixture
@@ -26,6 +34,7 @@ def wishes(tmp_path: Path) -> list[Wish]:
         InspectWish(here, "monday", "m1", (here, mask), retry=True),
         ReportWish(here, "line 3/monday", ("html", "pdf", "csv", "parquet", "json")),
         RetrainWish(here, "m1", here, "flange-2", seed=None, root=here),
+        CompareWish(here, "m1", "m2", parts=50, root=here),
     ]
 
 
@@ -125,3 +134,10 @@ def test_formats_that_are_not_known_are_refused(tmp_path: Path) -> None:
 def test_a_mask_is_a_file(tmp_path: Path) -> None:
     with pytest.raises(WishError, match="a mask of what is ignored; found a folder"):
         TrainWish(str(tmp_path), str(tmp_path), "flange", ignore=str(tmp_path))
+
+
+def test_two_models_are_two_and_parts_are_few_enough(tmp_path: Path) -> None:
+    with pytest.raises(WishError, match="two models"):
+        CompareWish(str(tmp_path), "m1", "m1")
+    with pytest.raises(WishError, match="parts from 2"):
+        CompareWish(str(tmp_path), "m1", "m2", parts=1)

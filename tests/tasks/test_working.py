@@ -16,10 +16,11 @@ from trust.batch_checks import make_model
 from differnet.detection import Detector
 from differnet.images.reading import encode_png
 from differnet.records import Verdict
+from differnet.reviewing import kept_comparison
 from differnet.store import Asked, ReviewEntry
 from differnet.store.queue import Queue
 from differnet.store.tasks import TaskEntry
-from differnet.tasks import ReportWish, RetrainWish, SampleWish, ScanWish, kinds, learning
+from differnet.tasks import CompareWish, ReportWish, RetrainWish, SampleWish, ScanWish, kinds, learning
 from differnet.tasks.course import Course
 from differnet.tasks.kinds import Kind, name_of, wish_tree
 from differnet.tasks.starting import machine
@@ -206,6 +207,30 @@ def test_a_model_is_trained_again_with_what_people_said(shop: Shop) -> None:
     known = shop.store.model(outcome["model_id"])
     assert known is not None
     assert known.folder == str(shop.place / "models" / "again")
+
+
+def test_two_models_are_compared_on_known_parts_of_the_record(shop: Shop) -> None:
+    pictures = sorted(shop.pictures.iterdir())[:12]
+    done(shop, shop.inspection(pictures=tuple(map(str, pictures))))
+    records = shop.store.items(Asked(run_id="monday"))
+    ids = [r.item_id for r in records if r.verdict is not Verdict.INVALID]
+    second = done(shop, shop.training(seed=5)).outcome["model_id"]
+    wish = CompareWish(str(shop.place), shop.model_id, second)
+    nothing = done(shop, wish)
+    assert nothing.state == "failed"
+    assert nothing.outcome["error"]["kind"] == "WishError"
+    assert "0 good parts and 0 defects are known" in nothing.reason
+    shop.store.review_all("monday", ids[:6], ReviewEntry("good", "ada"))
+    shop.store.review_all("monday", ids[6:], ReviewEntry("defect", "ada", "dent"))
+    ended = done(shop, wish)
+    assert ended.state == "done", ended.reason
+    compared = kept_comparison(shop.place / "models" / "fresh")
+    assert compared is not None
+    assert (compared.old.model_id, compared.new.model_id) == (shop.model_id, second)
+    assert (ended.outcome["good"], ended.outcome["defects"]) == (compared.good, compared.defects)
+    assert compared.good + compared.defects == len(ids)
+    assert ended.outcome["flips"] == len(compared.flips)
+    assert ended.outcome["lost_count"] == 0
 
 
 def test_a_task_of_an_unknown_kind_fails_and_nothing_is_imported(shop: Shop) -> None:
