@@ -7,10 +7,11 @@ from itertools import pairwise
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from playwright.sync_api import Locator, Page
+
 from browser.accessibility import grave_findings
 from browser.dashboard_process import Dashboard
 from browser.watching import choose_page, settle
-from playwright.sync_api import Locator, Page
 
 OpenPage = Callable[..., Page]
 
