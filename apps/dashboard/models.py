@@ -118,12 +118,14 @@ def show_promises(model: KnownModel) -> None:
     details = model.entry.facts.get("details", {})
     if isinstance(details, dict) and details:
         with st.expander("What it was made from"):
-            st.table(
+            # A table of Markdown would have to be scrolled without the keyboard: some of these words are long.
+            st.dataframe(
                 {
-                    "what": [markdown_safe(str(name)) for name in details],
-                    "is": [markdown_safe(str(value)) for value in details.values()],
+                    "what": [legible(str(name)) for name in details],
+                    "is": [legible(str(value)) for value in details.values()],
                 },
                 hide_index=True,
+                width="stretch",
                 alt="Facts of the model",
             )
 
