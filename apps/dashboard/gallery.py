@@ -13,7 +13,6 @@ from words import verdict_word
 from differnet.records import DiffernetError, Record, Verdict
 from differnet.reporting.browsing import label_choices, label_name, markdown_safe, page_count, page_of
 from differnet.reporting.counts import VERDICTS, Truth
-from differnet.reporting.figures import OPACITY
 from differnet.reporting.gallery_query import (
     GalleryQuery,
     Order,
@@ -36,6 +35,8 @@ PAGE = "gallery"
 SIZES = {"small": (8, 6, 192), "medium": (5, 4, 288), "large": (3, 3, 512)}
 # Of a box for a strangeness; finer than any calibration can tell.
 STEP = 0.1
+# Of heat over small pictures: a part that is strange all over has to be told from another one.
+HEAT = 0.6
 
 
 def main() -> None:
@@ -358,7 +359,7 @@ def look_widgets(pages: int) -> tuple[int, float]:
                 args=(page + 1,),
                 disabled=page >= pages,
             )
-    return page, OPACITY if heat else 0.0
+    return page, HEAT if heat else 0.0
 
 
 def action_buttons(opened: OpenedRun, on_page: list[str]) -> None:

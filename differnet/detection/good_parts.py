@@ -87,7 +87,7 @@ def read_good_parts(folder: Path) -> GoodParts:
 
 
 def _read(manifest: Manifest, folder: Path) -> GoodParts:
-    for name in FILES:
+    for name in manifest.file_names:
         path = folder / name
         if path.is_symlink() or not path.is_file():
             raise wrong(f"{name} in the bundle", "no such plain file")
@@ -96,7 +96,7 @@ def _read(manifest: Manifest, folder: Path) -> GoodParts:
     kinds = declared["kinds"].shape[1] if "kinds" in declared and len(declared["kinds"].shape) == 2 else 0
     if declared != calibration_tensors(manifest, kinds, declared):
         raise wrong("the tensors of the calibration", "others, or of another shape")
-    for name in FILES:
+    for name in manifest.file_names:
         with (folder / name).open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found != manifest.files[name]:

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from detection.test_bundle import CALIBRATION, DENSITIES, FILES, MANIFEST, flip, reseal
+from detection.test_bundle import CALIBRATION, DENSITIES, FILES, MANIFEST, flip, make_older, reseal
 from differnet.calibration import OOD_STRANGENESS, Suggestion
 from differnet.detection import BundleError, Detector, read_good_parts, revision_in_force, revisions_of
 
@@ -41,6 +41,14 @@ def test_the_figures_are_those_of_the_loaded_model(model: Path, fresh: list[Pixe
             told["promised"],
         )
         assert (found.alpha_review, found.alpha_defect) == (told["alpha_review"], told["alpha_defect"])
+
+
+def test_a_bundle_of_the_form_before_has_them_too(model: Path) -> None:
+    before = read_good_parts(model)
+    make_older(model)
+    found = read_good_parts(model)
+    assert np.array_equal(found.strangeness, before.strangeness)
+    assert (found.t_review, found.t_defect) == (before.t_review, before.t_defect)
 
 
 def test_of_variations_nothing_is_promised(model: Path) -> None:
