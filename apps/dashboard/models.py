@@ -118,7 +118,7 @@ def show_promises(model: KnownModel) -> None:
     details = model.entry.facts.get("details", {})
     if isinstance(details, dict) and details:
         with st.expander("What it was made from"):
-            # A table of Markdown would have to be scrolled without the keyboard: some of these words are long.
+            # A table of Markdown would have to be scrolled without the keyboard: some words are long.
             st.dataframe(
                 {
                     "what": [legible(str(name)) for name in details],
