@@ -32,7 +32,7 @@ SAFE_OPTIONS: dict[str, str | bool | int | tuple[str, ...]] = {
     "browser.gatherUsageStats": False,
     "client.showErrorDetails": "none",
     # Where it shows an error, without links to the web. Nor may pages elsewhere steer this one.
-    "client.showErrorLinks": False,
+    "client.showErrorLinks": "false",
     "client.allowedOrigins": ("http://127.0.0.1",),
     "client.toolbarMode": "minimal",
     # Magic prints any bare string, docstrings of constants among them, onto the page.
