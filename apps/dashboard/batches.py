@@ -9,6 +9,7 @@ from work import ask_button, home, open_gallery, show_buttons, show_task, stop_t
 
 from differnet.records import DiffernetError, Verdict
 from differnet.reporting.browsing import markdown_safe
+from differnet.reporting.pdf import has_weasyprint
 from differnet.reporting.tables import legible
 from differnet.store.tasks import TaskEntry, Tasks
 from differnet.tasks import InspectWish, ReportWish
@@ -163,7 +164,7 @@ def show_reports(run_id: str) -> None:
         st.markdown("**Reports and tables**")
         wanted = st.pills(
             "Formats",
-            [*PAGES, *TABLES],
+            [name for name in (*PAGES, *TABLES) if name != "pdf" or has_weasyprint()],
             selection_mode="multi",
             default=["html", "csv"],
             format_func=lambda name: f"{name}: {FORMATS[name]}",

@@ -116,7 +116,8 @@ def show_task(task: TaskEntry, *, losses: bool = False, buttons: bool = True) ->
         if buttons:
             with st.container(horizontal=True, vertical_alignment="center"):
                 show_buttons(task)
-        show_log(task)
+        if losses or task.state in ("failed", "lost", "stopped"):
+            show_log(task)
 
 
 def show_buttons(task: TaskEntry, where: str = "task") -> None:
@@ -153,8 +154,6 @@ def show_buttons(task: TaskEntry, where: str = "task") -> None:
 
 def show_log(task: TaskEntry) -> None:
     """Show the end of what a task's process has written, where it lies on this machine."""
-    if task.state not in ("failed", "lost", "stopped"):
-        return
     if written := last_lines(home().log_of(task.task_id)):
         with st.expander("Log"):
             st.code(legible_lines(written), language=None, wrap_lines=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import re
 from functools import cache
@@ -16,6 +17,11 @@ STYLES = Path(__file__).parent / "templates" / "report.css"
 
 class PdfError(DiffernetError):
     """Raised when a PDF is asked for and cannot be made here."""
+
+
+def has_weasyprint() -> bool:
+    """Tell whether WeasyPrint is installed; whether it works is found out when it is used."""
+    return importlib.util.find_spec("weasyprint") is not None
 
 
 def require_weasyprint() -> Any:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from streamlit.testing.v1 import AppTest
 from tasks.conftest import Shop
 
@@ -142,6 +143,18 @@ def test_reports_are_written_and_handed_out(open_shop: OpenDashboard, shop: Shop
     assert labels == ["Download html, older than the run", "Download json, older than the run"]
     app.pills(key="batch_formats").set_value([]).run()
     assert disabled(app, "batch-write")
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_pdf_is_offered_where_it_can_be_made(
+    open_shop: OpenDashboard, shop: Shop, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    inspected(shop, 1)
+    monkeypatch.setattr("differnet.reporting.pdf.has_weasyprint", lambda: installed)
+    app = open_shop("batches")
+    assert not app.exception
+    offered = [option.partition(":")[0] for option in app.pills(key="batch_formats").options]
+    assert offered == ["html", *(["pdf"] if installed else []), "csv", "parquet", "json"]
 
 
 def test_another_run_is_chosen_in_the_list(open_shop: OpenDashboard, shop: Shop) -> None:

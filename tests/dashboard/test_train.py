@@ -122,6 +122,8 @@ def test_the_loss_is_shown_while_it_learns(open_shop: OpenDashboard, shop: Shop)
         for step in (20, 40):
             course.loss(TrainingLoss("fine patches", member, False, step, 1000, 60.0 - step, 41.5))
         course.loss(TrainingLoss("coarse patches", member, False, 20, 1000, 150.0))
+    (shop.place / "logs").mkdir()
+    (shop.place / "logs" / f"{made.task_id}.log").write_text("asked for by bo\n\x1b[31m<b>\n")
     app = open_shop("train")
     assert not app.exception
     words = said(app)
@@ -133,6 +135,8 @@ def test_the_loss_is_shown_while_it_learns(open_shop: OpenDashboard, shop: Shop)
     table = next(frame.value for frame in app.dataframe if "last nll" in frame.value)
     assert table["last nll"].tolist() == [20.0, 150.0]
     assert table["held-out nll"].tolist()[0] == 41.5
+    # Nothing of a log is obeyed.
+    assert app.code[0].value == "asked for by bo\n\\x1b[31m<b>"
     press(app, f"task-stop-{made.task_id}")
     assert shop.tasks.get(made.task_id).stop_asked
     assert "stops at its next step" in said(app)
