@@ -11,11 +11,9 @@ from typing import NoReturn
 
 import streamlit as st
 
-from differnet.records import DiffernetError, Record
-from differnet.reporting.artefacts import encode_jpeg
+from differnet.records import DiffernetError
 from differnet.reporting.browsing import markdown_safe
 from differnet.reporting.counts import Columns, columns_of_table
-from differnet.reporting.figures import heat_overlay, heat_picture
 from differnet.reporting.serving import PLACE_VARIABLE, READ_ONLY_VARIABLE, WORKSPACE_VARIABLE
 from differnet.reporting.tabled_run import TabledRun
 from differnet.reporting.tables import legible
@@ -185,19 +183,6 @@ def describe(entry: RunEntry) -> str:
     return legible(f"{entry.run_id}, {entry.product}, {entry.started_at[:16].replace('T', ' ')}")
 
 
-def overlay_of(opened: OpenedRun, item: Record, opacity: float) -> bytes | None:
-    """Draw a picture with its heat map, once for each state of the run, picture and opacity."""
-    table = opened.run.table
-    # What people say changes no picture.
-    return _overlay(opened.run, item, place(), table.run_id, table.inspected, item.item_id, opacity)
-
-
-def heat_of(opened: OpenedRun, item: Record) -> bytes | None:
-    """Draw a heat map alone."""
-    heat_map = opened.run.heat_map(item)
-    return None if heat_map is None else encode_jpeg(heat_picture(heat_map, opened.run.heat_scale))
-
-
 def _explain_no_runs() -> NoReturn:
     st.title("No runs yet")
     st.write("The dashboard shows what was inspected, and the record holds no run so far.")
@@ -242,14 +227,3 @@ def _open(place: str, run_id: str, changed: int) -> TabledRun:
 def _last_opened(place: str) -> dict[str, TabledRun]:
     """Keep runs as they were opened last: where people said something since, only that is read."""
     return {}
-
-
-@st.cache_data(max_entries=512, show_spinner=False)
-def _overlay(
-    _run: TabledRun, _item: Record, place: str, run_id: str, inspected: int, item_id: str, opacity: float
-) -> bytes | None:
-    # Streamlit leaves the first two arguments out of the key: the names of run and item stand for them.
-    preview = _run.preview(_item)
-    if preview is None:
-        return None
-    return encode_jpeg(heat_overlay(preview, _run.heat_map(_item), _run.heat_scale, _item, opacity))

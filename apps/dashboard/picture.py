@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 from components.drawing import drawing
 from components.viewer import picture_viewer
+from loading import examined
 from opened import OpenedRun, current_run, place, record, show_error, workspace
 from words import verdict_word
 
@@ -22,7 +23,6 @@ from differnet.reporting.browsing import (
     other_inspections,
     regions_table,
     reviews_table,
-    select_places,
 )
 from differnet.reporting.counts import VERDICTS
 from differnet.reporting.explained import (
@@ -40,6 +40,7 @@ from differnet.reporting.explained import (
     whole_shares_table,
 )
 from differnet.reporting.figures import heat_overlay, ruler_svg
+from differnet.reporting.gallery_query import GalleryQuery, find_places
 from differnet.reporting.origins import bundle_digest, find_model, find_picture, true_mask
 from differnet.reporting.tables import legible, records_table
 from differnet.reporting.viewing import Layer, heat_layer, outlines, picture_data, view_data
@@ -80,7 +81,7 @@ def main() -> None:
 def choose_record(opened: OpenedRun) -> Record:
     """Let a person choose a picture, and put the choice into the address."""
     table = opened.run.table
-    ordered = [table.item_id[place] for place in select_places(table)]
+    ordered = [table.item_id[place] for place in find_places(GalleryQuery(), table, opened.columns)]
     listed = ordered[:LISTED]
     requested = st.query_params.get("item")
     if requested in opened.run.place_of and "item" not in st.session_state:
@@ -161,7 +162,7 @@ def explanation_of(opened: OpenedRun, item: Record) -> Explained | None:
     try:
         folder = find_model(record(), opened.run.entry, item)
         picture = find_picture(item, roots())
-        detector = _model(str(folder), digest := bundle_digest(folder))
+        detector, digest = examined(folder).sound_detector, bundle_digest(folder)
         return _explained(detector, item, digest, item.sha256, str(picture), item.calibration_id)
     except DiffernetError as error:
         show_error(error)
@@ -343,14 +344,6 @@ def show_earlier(item: Record) -> None:
             args=(one.item_id, one.run_id),
             width="stretch",
         )
-
-
-@st.cache_resource(max_entries=2, show_spinner="Loading the model, which tests itself")
-def _model(folder: str, digest: str) -> Detector:
-    # The digest is of the manifest, which carries those of all files: another bundle is another key.
-    from differnet.detection import Detector
-
-    return Detector.load(Path(folder))
 
 
 @st.cache_resource(max_entries=32, show_spinner="Explaining")

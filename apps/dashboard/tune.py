@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 
 import streamlit as st
+from cards import drawing
 from components.band import moved_to, picked_bar, review_band
-from opened import OpenedRun, current_run, overlay_of, show_error
+from opened import OpenedRun, current_run, show_error
 from tune_bench import STRANGENESS, Bench, gallery_link, lay_out, put_thresholds, sentence
 from tune_changes import show_changes
 from tune_curves import show_curves, show_kinds
@@ -17,6 +18,7 @@ from words import verdict_word
 from differnet.calibration import RevisionError
 from differnet.evaluation.intervals import Rate, percent
 from differnet.records import Verdict
+from differnet.reporting.artefacts import PREVIEW_SIDE
 from differnet.reporting.browsing import histogram_table, markdown_safe
 from differnet.reporting.counts import VERDICTS, Truth, one_in
 from differnet.reporting.figures import OPACITY, describe_histogram
@@ -376,7 +378,7 @@ def show_thumbnails(opened: OpenedRun, flip: Flip) -> None:
     for column, item in zip(st.columns(THUMBNAILS, gap="small"), shown, strict=False):
         with column, st.container(gap="xxsmall"):
             name = legible(item.part_id or item.item_id)
-            if (picture := overlay_of(opened, item, OPACITY)) is not None:
+            if (picture := drawing(opened, item, PREVIEW_SIDE, OPACITY, regions=True)) is not None:
                 st.image(picture, width="stretch", alt=f"{flip.after.value}: {name}")
             else:
                 st.caption("No picture")

@@ -11,7 +11,6 @@ from training_charts import show_losses
 from differnet.records import DiffernetError
 from differnet.reporting.browsing import markdown_safe
 from differnet.reporting.tables import legible
-from differnet.store import StoreError
 from differnet.store.tasks import TaskEntry, Tasks
 from differnet.tasks import Workspace, again, ask, take_up
 from differnet.tasks.telling import error_of, last_lines, progress_words, share_done, state_words, took
@@ -194,11 +193,3 @@ def open_gallery(run_id: str, key: str) -> None:
 def put_run(run_id: str) -> None:
     """Choose a run for all pages."""
     st.session_state["run"] = run_id
-
-
-def known_task(task_id: str) -> TaskEntry | None:
-    """Return a task, if there is one of that name."""
-    try:
-        return Tasks(record()).get(task_id)
-    except StoreError:
-        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,11 @@ def begin(store: Store, detector: Detector, plan: RunPlan) -> Queue:
     store.place_model(run.model_id, plan.model)
     run = RunEntry(**{**vars(run), "facts": run.facts | {_MODEL: str(plan.model.resolve())}})
     return Queue.begin(store, run, plan.pictures)
+
+
+def whole_path(path: Path) -> str:
+    """Return the one name of a file, however it was spelt; links keep theirs, which say what a part is."""
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 def model_folder(run: RunEntry) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shlex
 import signal
@@ -129,7 +128,7 @@ def run(
         detector = load_model(model, device, adopt=begun is None)
         from dataclasses import replace
 
-        from differnet.batch import RunPlan, begin, resume
+        from differnet.batch import RunPlan, begin, resume, whole_path
         from differnet.detection import revision_of
         from differnet.reporting import run_facts
         from differnet.store.queue import Wanted
@@ -145,7 +144,7 @@ def run(
             replace(facts, run_id=named, started_at=begun.started_at if begun else None),
             model,
             folder,
-            [Wanted(_whole_path(w.path), w.label) for w in wanted],
+            [Wanted(whole_path(w.path), w.label) for w in wanted],
         )
         queue = begin(store, detector, plan)
         _work(shown, store, queue, detector, model, _Workplace(engine, workers, address, decoders, place))
@@ -281,11 +280,6 @@ def _known_run(store: Store, name: str | None) -> RunEntry | None:
         return store.run(name)
     except NoRunError:
         return None
-
-
-def _whole_path(path: Path) -> str:
-    # One name a file, however it was spelt. Links keep their names, which say what a part is.
-    return os.path.abspath(path)  # noqa: PTH100
 
 
 def _usual_name(product: str) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from differnet.records import Record, Verdict
-from differnet.reporting.counts import VERDICTS, Histogram, Truth, VerdictCounts
+from differnet.records import Record
+from differnet.reporting.counts import Histogram, Truth
 from differnet.reporting.tables import legible
 
 if TYPE_CHECKING:
@@ -26,69 +25,6 @@ _LOOKED_THROUGH = 100
 
 UNLABELLED = "unlabelled"
 """Stands for the absent label in filters; a folder of that name would be shown beside it."""
-
-ORDERS: dict[str, Callable[[Record], tuple[float, str]]] = {
-    "strangest first": lambda record: (-_strangeness(record, -1.0), record.item_id),
-    "least strange first": lambda record: (_strangeness(record, float("inf")), record.item_id),
-    "by file": lambda record: (0.0, record.path),
-}
-"""Name to sort key. Pictures without a strangeness come last in the first two."""
-
-
-def select_records(
-    records: Sequence[Record], verdicts: Collection[Verdict], labels: Collection[str], order: str
-) -> list[Record]:
-    """Filter and sort records.
-
-    Args:
-        records: Any number.
-        verdicts: To keep; none given keeps all.
-        labels: To keep, `UNLABELLED` for the absent one; none given keeps all.
-        order: One of `ORDERS`.
-
-    Returns:
-        The records to show.
-    """
-    kept = [
-        record
-        for record in records
-        if (not verdicts or record.verdict in verdicts) and (not labels or label_name(record) in labels)
-    ]
-    return sorted(kept, key=ORDERS[order])
-
-
-def select_places(
-    table: RunTable,
-    verdicts: Collection[Verdict] = (),
-    labels: Collection[str] = (),
-    order: str = "strangest first",
-    codes: NDArray[np.int8] | None = None,
-) -> NDArray[np.int64]:
-    """Filter and sort the items of a run.
-
-    Args:
-        table: Of the run.
-        verdicts: To keep; none given keeps all.
-        labels: To keep, `UNLABELLED` for the absent one; none given keeps all.
-        order: One of `ORDERS`.
-        codes: ``(n,)`` verdicts to filter by in place of those in the record, such as other thresholds give.
-
-    Returns:
-        Places in the table of what to show.
-    """
-    kept = np.ones(len(table), dtype=bool)
-    if verdicts:
-        wanted = [VERDICTS.index(verdict) for verdict in verdicts]
-        kept &= np.isin(table.verdict if codes is None else codes, wanted)
-    if labels:
-        known = {label: named_label(label) in labels for label in set(table.label)}
-        kept &= np.array([known[label] for label in table.label], dtype=bool)
-    places = np.flatnonzero(kept)
-    if order == "by file":
-        return places
-    strangeness = table.strangeness[places]
-    # NaN sorts last either way.
-    return places[np.argsort(strangeness if order == "least strange first" else -strangeness, kind="stable")]
 
 
 def label_choices(table: RunTable) -> list[str]:
@@ -104,11 +40,6 @@ def named_label(label: str | None) -> str:
 def label_name(record: Record) -> str:
     """Name a record's label for a filter."""
     return named_label(record.label)
-
-
-def label_names(records: Sequence[Record]) -> list[str]:
-    """List the labels of a run, `UNLABELLED` among them where it occurs."""
-    return sorted({label_name(record) for record in records})
 
 
 def page_of(things: Sequence[Thing], page: int, size: int) -> Sequence[Thing]:
@@ -146,22 +77,6 @@ def neighbours(item_ids: Sequence[str], item_id: str) -> tuple[str | None, str |
     before = item_ids[place - 1] if place else None
     after = item_ids[place + 1] if place + 1 < len(item_ids) else None
     return before, after
-
-
-def cross_table(counts: VerdictCounts) -> pd.DataFrame:
-    """Lay out truth by verdict for a page, groups that do not occur left out.
-
-    Args:
-        counts: Of a run.
-
-    Returns:
-        One row a group and one for all; one column a verdict and one for all.
-    """
-    rows = {group.words: counts.table[group] for group in Truth if counts.table[group].any()}
-    rows["all"] = counts.table.sum(axis=0)
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=[verdict.value for verdict in VERDICTS])
-    table["all"] = table.sum(axis=1)
-    return table
 
 
 def histogram_table(histogram: Histogram) -> pd.DataFrame:
@@ -271,7 +186,3 @@ def markdown_safe(text: str) -> str:
         \!\[x\]\(http\:\/\/a\)
     """
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", legible(text))
-
-
-def _strangeness(record: Record, absent: float) -> float:
-    return absent if record.strangeness is None else record.strangeness

@@ -281,31 +281,6 @@ def list_runs(folder: Path) -> list[Path]:
     return sorted(runs, key=lambda path: ((path / "run.json").stat().st_mtime_ns, path.name), reverse=True)
 
 
-def run_revision(path: Path) -> str:
-    """Name the content of a run, for a cache to be keyed by.
-
-    Args:
-        path: A run's folder.
-
-    Returns:
-        Hexadecimal digest. Files up to `HASHED_BYTES` count by their content, so that a label which
-        is changed within one clock tick is a new revision; larger ones by inode, size and time.
-
-    Raises:
-        RunError: The run is gone or cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        for file in (path / "run.json", path / "records.jsonl"):
-            state = file.stat()
-            digest.update(f"{state.st_ino} {state.st_size} {state.st_mtime_ns}\n".encode())
-            if state.st_size <= HASHED_BYTES:
-                digest.update(hashlib.sha256(file.read_bytes()).digest())
-    except OSError as error:
-        raise disk_error(path, error) from error
-    return digest.hexdigest()
-
-
 def _is_run(path: Path) -> bool:
     return (path / "run.json").is_file() and (path / "records.jsonl").is_file()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -87,20 +86,16 @@ def _pictures(wish: InspectWish) -> tuple[list[Wanted], int]:
 
 
 def _each(wish: InspectWish) -> Iterator[tuple[list[Wanted], int]]:
+    from differnet.batch import whole_path
     from differnet.images.layouts import parts_to_inspect, wrong_inputs
 
     for place in map(Path, wish.pictures):
         if place.is_dir():
             found = parts_to_inspect(place, wish.layout)
             parts = [*found.parts, *(wrong_inputs(place) if wish.wrong_inputs else ())]
-            yield [Wanted(_whole(part.path), part.label) for part in parts], found.left_out
+            yield [Wanted(whole_path(part.path), part.label) for part in parts], found.left_out
         else:
-            yield [Wanted(_whole(place), None)], 0
-
-
-def _whole(path: Path) -> str:
-    # One name a file, however it was spelt. Links keep their names, which say what a part is.
-    return os.path.abspath(path)  # noqa: PTH100
+            yield [Wanted(whole_path(place), None)], 0
 
 
 def _judge_of(store: Store, run: RunEntry) -> Detector:

@@ -27,11 +27,6 @@ class Flip:
     rows: NDArray[np.int64]
     of: NDArray[np.int64]
 
-    @property
-    def stricter(self) -> bool:
-        """Whether they fare worse than before."""
-        return VERDICTS.index(self.after) > VERDICTS.index(self.before)
-
 
 def flips(columns: Columns, before: tuple[float, float], after: tuple[float, float]) -> tuple[Flip, ...]:
     """Find the parts whose verdict other thresholds would change. OOD and INVALID stay.

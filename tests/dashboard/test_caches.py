@@ -173,27 +173,32 @@ def test_pictures_that_differ_in_a_spot_are_shown_as_what_they_are(
 
     def look_at_all() -> None:
         import streamlit as st
-        from opened import choose_run, current_run, overlay_of
+        from cards import drawing
+        from opened import choose_run, current_run
 
-        from differnet.reporting.artefacts import encode_jpeg
-        from differnet.reporting.figures import heat_overlay
+        from differnet.records import Record
+        from differnet.reporting.artefacts import PREVIEW_SIDE
+        from differnet.reporting.tabled_run import drawn_picture
 
         choose_run()
         opened = current_run()
         run = opened.run
         records = run.records(list(run.table.item_id))
-        st.session_state["shown"] = [overlay_of(opened, record, 0.5) for record in records]
+
+        def drawn(record: Record) -> bytes | None:
+            return drawing(opened, record, PREVIEW_SIDE, 0.5, regions=True)
+
+        st.session_state["shown"] = [drawn(record) for record in records]
         # Once more, now from the cache.
-        st.session_state["again"] = [overlay_of(opened, record, 0.5) for record in records[:100]]
+        st.session_state["again"] = [drawn(record) for record in records[:100]]
         st.session_state["true"] = [
-            encode_jpeg(heat_overlay(pixels, run.heat_map(record), run.heat_scale, record, 0.5))
-            for record in records
-            if (pixels := run.preview(record)) is not None
+            drawn_picture(run, record, PREVIEW_SIDE, 0.5, regions=True) for record in records
         ]
 
     app = run_in_page(look_at_all, tmp_path, monkeypatch)
     shown, true = app.session_state["shown"], app.session_state["true"]
     assert len(true) == len(shown) == 2 * PAIRS
+    assert None not in true
     assert sum(good != flawed for good, flawed in zip(shown[::2], shown[1::2], strict=True)) == PAIRS
     assert shown == true
     assert app.session_state["again"] == true[:100]

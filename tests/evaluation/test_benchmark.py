@@ -117,7 +117,7 @@ def test_each_part_keeps_its_figures(measured: dict[str, Any]) -> None:
 
 def test_seconds_are_by_stage(measured: dict[str, Any]) -> None:
     seconds = measured["seconds"]
-    stages = {"features", "densities", "calibration", "inspection", "metrics"}
+    stages = {"features", "densities", "calibration", "references", "inspection", "metrics"}
     assert set(seconds) == stages | {"total"}
     assert seconds["total"] == pytest.approx(sum(seconds[stage] for stage in stages), abs=0.05)
 

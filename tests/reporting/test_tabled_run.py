@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from differnet.records import Record, Verdict
-from differnet.reporting.browsing import ORDERS, label_choices, label_names, select_places, select_records
 from differnet.reporting.counts import Truth, columns_of, columns_of_table
 from differnet.reporting.keeping import keep_runs
 from differnet.reporting.run_folder import RunFolder
@@ -86,31 +85,6 @@ def test_the_last_word_of_people_counts_where_it_is_asked_to(kept: tuple[Store, 
     plain, judged = columns_of_table(table).truth, columns_of_table(table, judged=True).truth
     assert [int(i) for i in np.flatnonzero(plain != judged)] == [0, 12]
     assert (judged[0], judged[12], judged[13]) == (Truth.DEFECT, Truth.GOOD, Truth.DEFECT)
-
-
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("verdicts", [(), (Verdict.PASS,), (Verdict.DEFECT, Verdict.INVALID)])
-@pytest.mark.parametrize("labels", [(), ("good",), ("dent", "unlabelled")])
-def test_places_are_chosen_as_records_are(
-    kept: tuple[Store, RunFolder], order: str, verdicts: tuple[Verdict, ...], labels: tuple[str, ...]
-) -> None:
-    store, run = kept
-    table = TabledRun(store, "run").table
-    wanted = select_records(run.records, verdicts, labels, order)
-    found = [table.item_id[place] for place in select_places(table, verdicts, labels, order)]
-    # Of equal strangeness, and without any, the order of the run stands in place of that of ids.
-    assert sorted(found) == sorted(record.item_id for record in wanted)
-    known = {record.item_id: record.strangeness for record in run.records}
-    assert [known[i] for i in found] == [record.strangeness for record in wanted]
-    assert label_choices(table) == label_names(run.records)
-
-
-def test_other_verdicts_can_be_asked_for(kept: tuple[Store, RunFolder]) -> None:
-    store, _ = kept
-    table = TabledRun(store, "run").table
-    codes = np.zeros(len(table), dtype=np.int8)
-    codes[5] = 2
-    assert select_places(table, [Verdict.DEFECT], codes=codes).tolist() == [5]
 
 
 def test_a_run_that_people_spoke_of_takes_over_what_was_read_before(kept: tuple[Store, RunFolder]) -> None:

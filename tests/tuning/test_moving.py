@@ -103,7 +103,6 @@ def test_what_flips_is_told_once_and_rightly(
         assert flip.of.sum() == len(flip.rows)
         assert flip.of[Truth.GOOD] == (parts.columns.truth[flip.rows] == Truth.GOOD).sum()
         assert flip.before not in (Verdict.OOD, Verdict.INVALID)
-        assert flip.stricter == (VERDICTS.index(flip.after) > VERDICTS.index(flip.before))
 
 
 def test_the_same_thresholds_flip_nothing(draw_parts: DrawParts) -> None:
