@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from streamlit.testing.v1 import AppTest
 from trust.bundles import make_bundle
 
-from differnet.detection import Detector
+from differnet.detection import Detector, examining
+from differnet.detection.bundle import load_bundle
 from differnet.images.reading import read_image, write_png
 from differnet.images.synthetic import render_part
 from differnet.records import Record, Verdict
@@ -115,7 +116,7 @@ ALWAYS = ["Evidence", "Regions", "What people said"]
 def test_the_page_answers_without_the_model(
     open_picture: Callable[..., AppTest], inspected: Inspected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Detector, "load", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(f"{examining.__name__}.load_bundle", lambda *_: pytest.fail("loaded"))
     app = open_picture(2)
     assert not app.exception
     assert not app.error
@@ -158,13 +159,13 @@ def test_asked_to_explain_it_shows_all_evidence_of_the_very_judgement(
 def test_the_next_picture_is_explained_too_and_the_model_is_loaded_once(
     open_picture: Callable[..., AppTest], inspected: Inspected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load, loaded = Detector.load, []
+    loaded: list[Path] = []
 
-    def counted(folder: Path, device: str = "auto") -> Detector:
+    def counted(folder: Path, *further: Any) -> Detector:
         loaded.append(folder)
-        return load(folder, device)
+        return load_bundle(folder, *further)
 
-    monkeypatch.setattr(Detector, "load", counted)
+    monkeypatch.setattr(f"{examining.__name__}.load_bundle", counted)
     app = explain(open_picture(3))
     seen = [viewer(app)]
     for name in ("Next", "Previous"):
@@ -181,7 +182,7 @@ def test_the_next_picture_is_explained_too_and_the_model_is_loaded_once(
     Detector.load(inspected.model, "cpu").with_alphas(0.3, 0.2).save(inspected.model)
     app.run()
     assert not app.exception
-    assert len(loaded) == 3
+    assert loaded == [inspected.model] * 2
     assert any("was calibrated anew" in item.value for item in app.warning)
 
 
