@@ -13,6 +13,7 @@
 #   TORCHVISION_VERSION=0.29.1  lacks those. The two must be made for each other.
 #   DEMO=demo              folder of the demonstration
 #   DATA, LAYOUT, SEEDS    of make benchmark
+#   WORKERS=2              processes that make test shares the tests among; each takes up to 2.5 GB
 
 PYTHON ?= python3
 TORCH ?= default
@@ -20,6 +21,7 @@ DEMO ?= demo
 DATA ?=
 LAYOUT ?= auto
 SEEDS ?= 1
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,8 +50,8 @@ demo: environment  ## train, inspect and report on the sample product, from noth
 	@$(BIN)/differnet demo --out "$(DEMO)"
 
 test: lint  ## lint, types and all tests, from nothing: what CI runs
-	@echo "[tests] pytest"
-	@$(BIN)/python -m pytest
+	@echo "[tests] pytest in $(WORKERS) processes"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: environment  ## style, formatting and types, nothing changed
 	@echo "[lint] ruff check"
