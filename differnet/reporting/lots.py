@@ -7,6 +7,7 @@ can tell whether it makes sense for the line.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -44,6 +45,11 @@ _WINDOWS = (
 )
 _ORIGIN = datetime(2024, 1, 1)
 """A Monday at midnight, from which all windows are counted."""
+_EPOCH = datetime(1970, 1, 1)
+# A time as the record keeps it, and how much of it tells the second.
+_OF_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00").fullmatch
+_TO_SECONDS = 19
+_QUARTER = 900
 
 
 @dataclass(frozen=True)
@@ -223,7 +229,7 @@ def _folders(parts: Sequence[_Part]) -> list[tuple[str, ...]]:
     known: dict[tuple[str, str | None], tuple[str, ...]] = {}
     folders = []
     for label, path, *_ in parts:
-        key = path.replace("\\", "/").rpartition("/")[0], label
+        key = (path.replace("\\", "/") if "\\" in path else path).rpartition("/")[0], label
         if key not in known:
             known[key] = _folder(*key)
         folders.append(known[key])
@@ -256,6 +262,8 @@ def _moments(times: Sequence[str | None], zone: tzinfo) -> NDArray[np.int64] | N
 
     Those that name a zone become that of ``zone``, others stay.
     """
+    if all(_OF_UTC(time or "") for time in times):
+        return _moments_of_utc([str(time)[:_TO_SECONDS] for time in times], zone)
     moments = []
     for time in times:
         try:
@@ -266,6 +274,20 @@ def _moments(times: Sequence[str | None], zone: tzinfo) -> NDArray[np.int64] | N
             return None
     seconds = [(moment - _ORIGIN) // timedelta(seconds=1) for moment in moments]
     return np.array(seconds, dtype=np.int64) if seconds else None
+
+
+def _moments_of_utc(times: Sequence[str], zone: tzinfo) -> NDArray[np.int64] | None:
+    """Read times of UTC, told to the second, as `_moments` does: a hundred thousand at once."""
+    try:
+        seconds = np.array(times, dtype="datetime64[s]").astype(np.int64)
+        # Clocks are put forward and back on quarters of an hour, in every zone since 1972.
+        quarters, place = np.unique(seconds // _QUARTER, return_inverse=True)
+        offsets = [datetime.fromtimestamp(int(q) * _QUARTER, zone).utcoffset() for q in quarters]
+    except (ValueError, OverflowError, OSError):
+        return None
+    shifts = np.array([offset // timedelta(seconds=1) if offset else 0 for offset in offsets], dtype=np.int64)
+    origin = (_ORIGIN - _EPOCH) // timedelta(seconds=1)
+    return seconds + shifts[place] - origin if len(seconds) else None
 
 
 def _window(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 from scipy import stats
 
 from differnet.records import Record, Verdict
+from differnet.reporting import lots
 from differnet.reporting.lots import lots_of, types_of, worst
 
 MakeRecord = Callable[..., Record]
@@ -99,6 +101,26 @@ def test_times_of_inspection_stand_in_and_are_said_to(make_record: MakeRecord) -
     assert "inspected" in found.words
     assert "need not be when it was made" in found.words
     assert [lot.name for lot in found.groups] == ["2026-11-23", "2026-11-24", "2026-11-25"]
+
+
+@pytest.mark.parametrize(
+    "zone", ["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_Howe"]
+)
+def test_times_of_utc_are_read_all_at_once_as_they_are_one_by_one(zone: str) -> None:
+    # Through both changes of the clocks, of which one says an hour, or half of one, twice.
+    begin = datetime(2026, 3, 1, 0, 7, 59, 999_999, tzinfo=UTC)
+    times = [(begin + timedelta(minutes=37 * i)).isoformat() for i in range(12_000)]
+    at_once = lots._moments(times, ZoneInfo(zone))
+    # The same moments, written so that they have to be read one by one.
+    one_by_one = lots._moments([f"{time[:-6]}-00:00" for time in times], ZoneInfo(zone))
+    assert at_once is not None
+    assert one_by_one is not None
+    assert at_once.tolist() == one_by_one.tolist()
+
+
+@pytest.mark.parametrize("time", ["2026-02-30T00:00:00+00:00", "soon+00:00", "", None])
+def test_one_time_that_is_none_leaves_all_unread(time: str | None) -> None:
+    assert lots._moments([FIRST.isoformat(), time], UTC) is None
 
 
 @pytest.mark.parametrize("times", [None, "never", "2026-11-23T06:00:00"])
