@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from differnet.calibration import Kernel, TailScale
 from differnet.detection import DetectorSettings
-from differnet.detection.detector import Detector, Seen, as_picture
-from differnet.detection.ensemble import RawEvidence
+from differnet.detection.detector import Detector
+from differnet.detection.evidence import RawEvidence
 from differnet.detection.judging import Calibration, Identity, Judge
-from differnet.detection.statistics import PatchScale
+from differnet.detection.settings import PatchScale
+from differnet.detection.sources import Seen, as_picture
 from differnet.detection.usual import Surprises
 from differnet.evaluation.benchmark import BenchmarkError, labelled_test_parts
 from differnet.evaluation.intervals import auroc_difference

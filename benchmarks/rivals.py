@@ -48,7 +48,7 @@ from differnet.evaluation.intervals import auroc_difference, auroc_standard_erro
 from differnet.evaluation.metrics import MetricError, PixelCurves, by_kind, image_auroc
 from differnet.evaluation.per_part import by_part, figures_json, stacked
 from differnet.features import Backbone, Preprocessing, find_weights, prepare_batch
-from differnet.features.backbone import STRIDES, BackboneError
+from differnet.features.preprocessing import STRIDES, BackboneError
 from differnet.images.layouts import GOOD, Dataset, Part, read_layout
 from differnet.images.reading import read_image, read_masks
 from differnet.images.synthetic import make_sample_product

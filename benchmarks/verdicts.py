@@ -31,9 +31,9 @@ from scipy import stats
 
 from differnet.calibration import p_values, without_defects
 from differnet.detection import Detector, DetectorSettings
-from differnet.detection.detector import as_picture
-from differnet.detection.ensemble import RawEvidence
+from differnet.detection.evidence import RawEvidence
 from differnet.detection.judging import Calibration, Judge, picture_quality
+from differnet.detection.sources import as_picture
 from differnet.evaluation.benchmark import configuration_of, labelled_test_parts
 from differnet.evaluation.metrics import image_auroc
 from differnet.images.disturbances import WRONG_INPUT_SIMULATIONS, simulate_wrong_input

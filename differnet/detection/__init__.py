@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from differnet.detection.densities import DensitySettings, PartDensity, PatchDensity
+    from differnet.detection.densities import PartDensity, PatchDensity
     from differnet.detection.detector import Detector
     from differnet.detection.examining import Examined, ModelCheck, examine_bundle
     from differnet.detection.explaining import (
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
         revision_of,
         revisions_of,
     )
-    from differnet.detection.settings import DetectorError, DetectorSettings
-    from differnet.detection.statistics import PatchScale, patch_vectors, pooled_statistics
+    from differnet.detection.settings import DensitySettings, DetectorError, DetectorSettings, PatchScale
+    from differnet.detection.statistics import patch_vectors, pooled_statistics
     from differnet.detection.typical import RoundTrip, nearest_typical
 
 _HOMES = {
-    "densities": ("DensitySettings", "PartDensity", "PatchDensity"),
+    "densities": ("PartDensity", "PatchDensity"),
     "detector": ("Detector",),
     "examining": ("Examined", "ModelCheck", "examine_bundle"),
     "explaining": (
@@ -60,8 +60,8 @@ _HOMES = {
         *("InForce", "adopt_current", "belongs", "in_force", "revision_in_force", "revision_of"),
         "revisions_of",
     ),
-    "settings": ("DetectorError", "DetectorSettings"),
-    "statistics": ("PatchScale", "patch_vectors", "pooled_statistics"),
+    "settings": ("DensitySettings", "DetectorError", "DetectorSettings", "PatchScale"),
+    "statistics": ("patch_vectors", "pooled_statistics"),
     "typical": ("RoundTrip", "nearest_typical"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

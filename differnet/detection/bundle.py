@@ -28,13 +28,12 @@ from torch import Tensor, nn
 
 from differnet.calibration import HeatScale
 from differnet.detection.densities import (
-    DensitySettings,
     FlowShape,
     PartDensity,
     PatchDensity,
     rebuild_flow,
 )
-from differnet.detection.detector import Detector, as_picture, fingerprint
+from differnet.detection.detector import Detector
 from differnet.detection.ensemble import Ensemble, Member
 from differnet.detection.ignoring import IgnoreMask
 from differnet.detection.judging import Calibration
@@ -64,8 +63,8 @@ from differnet.detection.manifest import (
     wrong,
 )
 from differnet.detection.references import References, most_bytes
-from differnet.detection.settings import DetectorSettings
-from differnet.detection.statistics import PatchScale
+from differnet.detection.settings import DensitySettings, DetectorSettings, PatchScale
+from differnet.detection.sources import as_picture, fingerprint
 from differnet.durable import whole_folder
 from differnet.features import (
     Backbone,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from differnet.calibration import Expectation
 from differnet.detection.context import coordinates_for, kinds_for, patch_context
+from differnet.detection.settings import DensitySettings
 from differnet.flows import (
     Compose,
     ElementwiseAffine,
@@ -47,40 +48,6 @@ _LOOKS, _LOOKED_AT = 10, 512
 _LEAST_PARTS_FOR_COUPLINGS = 12
 # A covariance of at most 500 features is known to better than a percent from this many vectors.
 _COVARIANCE_VECTORS = 100_000
-
-
-@dataclass(frozen=True)
-class DensitySettings:
-    """How the densities are built and trained. One set for every product.
-
-    Attributes:
-        noise: Smoothing, in standard deviations of a standardised feature. Without it likelihood
-            grows on directions that tell good parts from each other, and detection falls.
-        couplings: Affine couplings of each flow.
-        hidden: Width of a coupling's network.
-        steps: Training steps of the local flow; the global one, of few vectors, takes a quarter.
-        batch: Vectors a step.
-        learning_rate: Peak.
-        context_noise: Blur of the local density's condition.
-    """
-
-    noise: float = 0.3
-    couplings: int = 4
-    hidden: int = 112
-    steps: int = 1000
-    batch: int = 512
-    learning_rate: float = 5e-3
-    context_noise: float = 0.3
-
-    def plan(self, seed: int, *, steps: int) -> TrainingPlan:
-        """Return the training plan for one flow."""
-        return TrainingPlan(
-            steps=steps,
-            batch=self.batch,
-            learning_rate=self.learning_rate,
-            context_noise=self.context_noise,
-            seed=seed,
-        )
 
 
 @dataclass(frozen=True)
@@ -129,6 +96,17 @@ class FlowShape(NamedTuple):
     leading: int
     couplings: int
     hidden: int
+
+
+def training_plan(settings: DensitySettings, seed: int, steps: int) -> TrainingPlan:
+    """Return the training plan for one flow."""
+    return TrainingPlan(
+        steps=steps,
+        batch=settings.batch,
+        learning_rate=settings.learning_rate,
+        context_noise=settings.context_noise,
+        seed=seed,
+    )
 
 
 def rebuild_flow(shape: FlowShape) -> Flow:
@@ -205,7 +183,7 @@ class PartDensity(nn.Module):
         rank = _rank(gaussian)
         shape = FlowShape(features, 0, rank, max(1, min(32, parts // 8, features)), 0, settings.hidden)
         coupled = shape._replace(couplings=settings.couplings)
-        plan = settings.plan(seed, steps=max(1, settings.steps // 4))
+        plan = training_plan(settings, seed, max(1, settings.steps // 4))
 
         def train(rows: Tensor, base: Compose, held: Tensor | None = None) -> Leading:
             z = base(rows)[0][:, : shape.leading]
@@ -349,7 +327,7 @@ class PatchDensity(nn.Module):
             gaussian(vectors)[0],
             counted(context[~held]).reshape(-1, width),
             noise=noise,
-            plan=settings.plan(seed, steps=settings.steps),
+            plan=training_plan(settings, seed, settings.steps),
             progress=stepped,
         )
         with torch.no_grad():

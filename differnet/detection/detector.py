@@ -4,46 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from differnet.calibration import BatchDrift, Thresholds, smallest_alpha, suspects
-from differnet.detection.densities import DensitySettings, Losses, TrainingLoss, left_out_evidence
+from differnet.calibration import suspects
+from differnet.detection.densities import Losses, TrainingLoss, left_out_evidence
 from differnet.detection.ensemble import (
     Ensemble,
     Features,
     Member,
-    RawEvidence,
     deal,
     held_out,
     one_thread,
     plain_local,
 )
+from differnet.detection.evidence import RawEvidence
 from differnet.detection.ignoring import IgnoreMask
+from differnet.detection.inspector import Inspector, Progress
 from differnet.detection.judging import (
     Calibration,
-    DriftFigures,
-    Identity,
-    Judge,
     SpoiltParts,
-    picture_quality,
 )
 from differnet.detection.references import References, spread_out, thumbnail_of
-from differnet.detection.settings import DetectorError, DetectorSettings
+from differnet.detection.settings import DensitySettings, DetectorError, DetectorSettings
+from differnet.detection.sources import BATCH, Seen, Source, as_picture, decoded, fingerprint
 from differnet.detection.spoiling import broken_parts, reduced, wrong_inputs
 from differnet.detection.statistics import patch_vectors, pooled_statistics
-from differnet.detection.usual import QUALITY_FIGURES
 from differnet.detection.variations import fold_names, strength_for, variations_for, vary
 from differnet.features import (
     Backbone,
@@ -53,16 +48,10 @@ from differnet.features import (
     prepare_batch,
     tiled_maps,
 )
-from differnet.images.decoders import Refused
-from differnet.images.reading import ImageError, ReadingRule, file_hash, read_image
-from differnet.records import Inspection, Picture
+from differnet.records import Picture
 
-Source = Path | str | Picture | Refused | NDArray[Any]
-Progress = Callable[[str, int, int], None]
-
-_BATCH = 16
 # Of pictures that go through the network together: a batch at 512 x 512. Larger ones go in smaller groups.
-_PIXELS_A_PASS = _BATCH * 512 * 512
+_PIXELS_A_PASS = BATCH * 512 * 512
 # With fewer good parts there is nothing to hold out, and variations of them stand in for calibration too.
 _LEAST_PARTS = 4
 # Good parts that are spoilt to learn what tells defects from wrong inputs, 23 pictures each; fewer are
@@ -72,22 +61,7 @@ _SPOILT_PARTS, _LEAST_SPOILT_PARTS = 16, 8
 _LOOKS = 3
 
 
-@dataclass
-class Seen:
-    """What is known of pictures beside their features, one entry a readable picture."""
-
-    hashes: list[str] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    sources: list[Source] = field(default_factory=list)
-    quality: list[list[float]] = field(default_factory=list)
-
-    @property
-    def figures(self) -> NDArray[np.float64]:
-        """``(pictures, 4)`` quality figures."""
-        return np.array(self.quality, dtype=np.float64).reshape(-1, len(QUALITY_FIGURES))
-
-
-class Detector:
+class Detector(Inspector):
     """Tell good parts from defects and wrong inputs, having seen good parts only.
 
     Example:
@@ -100,24 +74,16 @@ class Detector:
     """
 
     def __init__(self, settings: DetectorSettings | None = None) -> None:
-        self.settings = settings or DetectorSettings()
-        self.skipped: list[tuple[str, str]] = []
+        super().__init__(settings or DetectorSettings())
         self.suspects: list[str] = []
         self.seconds: dict[str, float] = {}
         self.backbone_: Backbone | None = None
-        self.preprocessing_: tuple[Preprocessing, ...] = ()
         self.ensemble_: Ensemble | None = None
-        self.ignored_: IgnoreMask | None = None
-        self.calibration_: Calibration | None = None
         self.references_: References | None = None
-        self.provenance_: dict[str, Any] = {}
         self._held_out: RawEvidence | None = None
         self._held_quality: NDArray[np.float64] | None = None
         self._spoilt: SpoiltParts | None = None
         self._varied: int | None = None
-        # sha256 of every training part, sorted; a picture that was given twice stands here twice.
-        self._trained_on: tuple[str, ...] = ()
-        self._judge_: Judge | None = None
         self._device = choose_device(self.settings.device)
 
     def fit(
@@ -268,118 +234,6 @@ class Detector:
         self.seconds["calibration"] = time.perf_counter() - started
         return self
 
-    def inspect(self, picture: Source) -> Inspection:
-        """Judge one picture. A picture that cannot be read is INVALID, with its reason."""
-        return next(iter(self.inspect_many([picture])))
-
-    def inspect_many(
-        self, pictures: Iterable[Source], progress: Progress | None = None
-    ) -> Iterator[Inspection]:
-        """Judge pictures one after another, in their order, decoding ahead.
-
-        Args:
-            pictures: Files, decoded pictures, files that were refused elsewhere, or RGB arrays of shape
-                ``(height, width, 3)``.
-            progress: Called with ("inspect", done, total).
-        """
-        judge, ensemble = self._judge(), self._fitted()
-        sources = list(pictures)
-        done = 0
-        for batch in self._decoded(sources):
-            readable = [(source, p) for source, p in batch if isinstance(p, Picture)]
-            started = time.perf_counter()
-            judged: Iterator[Inspection] = iter(())
-            if readable:
-                features = self._features([p for _, p in readable])
-                evidence = ensemble.evidence(features)
-                each = 1000 * (time.perf_counter() - started) / len(readable)
-                judged = judge.judge_all(evidence, [p for _, p in readable], each)
-            for source, picture in batch:
-                yield next(judged) if isinstance(picture, Picture) else self._refuse(judge, source, picture)
-                done += 1
-                if progress is not None:
-                    progress("inspect", done, len(sources))
-
-    def drift(
-        self, pictures: Sequence[Source], alpha: float = 0.01, progress: Progress | None = None
-    ) -> BatchDrift:
-        """Test whether a batch is still what the model was calibrated on, at a false-alarm rate.
-
-        Compared are how the pictures look and the raw evidence. With calibration parts of their own (scheme
-        ``split``) the rate is exact. Cross-fitted ones were judged by members that had seen fewer parts than
-        judge the batch: it is a close approximation then, and strangest patches are not compared, see
-        `Calibration.drift_figures`. Defects in the batch count as a change.
-
-        Args:
-            pictures: A batch of parts. Files that cannot be read are left out and listed in ``skipped``.
-            alpha: Chance of an alarm though nothing changed.
-            progress: Called with ("drift", done, total).
-
-        Raises:
-            DetectorError: Nothing can be read, or the model was calibrated on variations of very few parts.
-            CalibrationError: The parts are too few for ``alpha``.
-        """
-        return self.drift_figures(pictures, progress).test(alpha)
-
-    def drift_figures(self, pictures: Sequence[Source], progress: Progress | None = None) -> DriftFigures:
-        """Measure a batch as `drift` compares it, to look at its figures part by part.
-
-        Args:
-            pictures: A batch of parts. Files that cannot be read are left out and listed in ``skipped``.
-            progress: Called with ("drift", done, total).
-
-        Raises:
-            DetectorError: Nothing can be read, or the model was calibrated on variations of very few parts.
-        """
-        calibration = self._judge().calibration
-        if not calibration.promised:
-            raise DetectorError(
-                expected="a model that was calibrated on good parts",
-                found=f"one of variations of {calibration.parts}, which no batch resembles",
-                remedy="Calibrate it on further good parts: differnet calibrate MODEL GOOD.",
-            )
-        self.skipped = []
-        seen = Seen()
-        features = self._extract(pictures, "drift", progress, seen)
-        return calibration.drift_figures(self._fitted().evidence(features), seen.figures, seen.names)
-
-    @property
-    def trained_on(self) -> frozenset[str]:
-        """sha256 of every training part."""
-        return frozenset(self._trained_on)
-
-    @property
-    def good_strangeness(self) -> NDArray[np.float64]:
-        """``(parts,)`` strangeness of the calibration parts, each left out of what is usual."""
-        return self._judge().good["total"].copy()
-
-    @property
-    def thresholds(self) -> Thresholds:
-        """The limits on strangeness that are in force."""
-        return self._judge().thresholds
-
-    @property
-    def threshold_revision(self) -> int:
-        """Number of the thresholds in force; 0 for the calibration's own."""
-        return self._judge().revision
-
-    def adopt_thresholds(self, review: float, defect: float, revision: int) -> Self:
-        """Put thresholds in force that a person set, until the next calibration or change of rates.
-
-        They are not part of the model: who keeps them are `differnet.calibration.Revisions`. Regions and
-        p-values stay as they are.
-
-        Args:
-            review: Strangeness from which a person looks.
-            defect: Strangeness from which a part is rejected.
-            revision: Number that records carry, from 1.
-
-        Raises:
-            DetectorError: Not ``0 <= review <= defect``, or one is not finite; nothing is changed then.
-        """
-        self._judge().adopt(review, defect, revision)
-        return self
-
     @property
     def model_id(self) -> str:
         """Sixteen digits that name these densities."""
@@ -390,39 +244,17 @@ class Detector:
                 digest.update(tensor.contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def facts(self) -> dict[str, Any]:
-        """Return what a report says of the model and its calibration, JSON-able.
+    @property
+    def device(self) -> str:
+        """Where evidence is computed, as records say it."""
+        return str(self._device)
 
-        ``calibration["parts"]`` counts different parts, never variations of them. Without a promise
-        (``promised`` is False) the rates are shares of variations, and the intervals are 0 to 1. Rates and
-        intervals are those of the thresholds in force, see `Judge.rates`.
-        """
-        judge = self._judge()
-        calibration = judge.calibration
-        rates, intervals = judge.rates, [list(interval) for interval in judge.intervals]
-        return {
-            **self.provenance_,
-            "model_id": judge.identity.model_id,
-            "calibration_id": judge.calibration_id,
-            "product": self.settings.product,
-            "image_size": self.settings.image_size,
-            "ignored": 0.0 if self.ignored_ is None else self.ignored_.share,
-            "seed": self.settings.seed,
-            "t_review": judge.thresholds.review,
-            "t_defect": judge.thresholds.defect,
-            "threshold_revision": judge.revision,
-            "calibration": {
-                "parts": calibration.parts,
-                "alpha_review": rates[0],
-                "alpha_defect": rates[1],
-                "smallest_alpha": smallest_alpha(calibration.parts),
-                "interval_review": intervals[0],
-                "interval_defect": intervals[1],
-                "scheme": calibration.scheme,
-                "promised": calibration.promised,
-            },
-            "couplings_kept": self._couplings_kept(),
-        }
+    def _lacking(self) -> str:
+        return "one that was not fitted" if self.ensemble_ is None else super()._lacking()
+
+    def _widths(self) -> tuple[int, ...]:
+        complete = self._fitted().complete
+        return (complete.wholes[0].shape.features, *(p.shape.features for p in complete.patches))
 
     def _couplings_kept(self) -> dict[str, int]:
         ensemble = self._fitted()
@@ -448,41 +280,6 @@ class Detector:
 
         return load_bundle(Path(folder), device)
 
-    def with_alphas(self, alpha_review: float, alpha_defect: float) -> Self:
-        """Change the promised rates; thresholds follow from the same calibration parts.
-
-        Raises:
-            DetectorError: Not ``0 < alpha_defect <= alpha_review < 1``.
-            CalibrationError: The calibration parts cannot carry that promise; the rates stay as they were.
-        """
-        settings = replace(self.settings, alpha_review=alpha_review, alpha_defect=alpha_defect)
-        if self.calibration_ is not None:
-            self._adopt(replace(self.calibration_, alpha_review=alpha_review, alpha_defect=alpha_defect))
-        self.settings = settings
-        return self
-
-    def _adopt(self, calibration: Calibration) -> Judge:
-        """Take a calibration that can judge; one that cannot changes nothing."""
-        complete = self._fitted().complete
-        dimensions = (complete.wholes[0].shape.features, *(p.shape.features for p in complete.patches))
-        identity = Identity(
-            self.model_id, str(self._device), self.settings.product, dimensions, self.trained_on
-        )
-        judge = Judge(calibration, identity)
-        self.calibration_, self._judge_ = calibration, judge
-        return judge
-
-    def _judge(self) -> Judge:
-        if self._judge_ is None:
-            if self.calibration_ is None:
-                raise DetectorError(
-                    expected="a calibrated detector",
-                    found="one that was not fitted" if self.ensemble_ is None else "one without calibration",
-                    remedy="Call fit, then calibrate.",
-                )
-            return self._adopt(self.calibration_)
-        return self._judge_
-
     def _fitted(self) -> Ensemble:
         if self.ensemble_ is None:
             raise DetectorError(
@@ -495,7 +292,7 @@ class Detector:
     ) -> tuple[Features, list[str], NDArray[np.float64]]:
         """Return features of each part and its variations, names to deal into folds by, and quality."""
         different: dict[str, Picture] = {}
-        for batch in self._decoded(list(pictures)):
+        for batch in decoded(pictures, self.settings.reading):
             for _, picture in batch:
                 if isinstance(picture, Picture):
                     different.setdefault(picture.sha256, picture)
@@ -508,8 +305,8 @@ class Detector:
             if ignored is not None:
                 # Else contrast and blur would carry something of what is ignored into the rest.
                 part = replace(part, pixels=ignored.paint(part.pixels, self.preprocessing_[0].mean))
-            for start in range(0, each, _BATCH):
-                numbers = range(start, min(start + _BATCH, each))
+            for start in range(0, each, BATCH):
+                numbers = range(start, min(start + BATCH, each))
                 some = [
                     vary(part, i, self.settings.seed, side, strength, move=ignored is None) for i in numbers
                 ]
@@ -652,7 +449,7 @@ class Detector:
         thumbnails: list[bytes] = []
         kept: list[str] = []
         waiting = iter(chosen)
-        for batch in self._decoded([sources[different[place]] for place in chosen]):
+        for batch in decoded([sources[different[place]] for place in chosen], self.settings.reading):
             for (_, picture), place in zip(batch, waiting, strict=False):
                 sha256 = hashes[different[place]]
                 # A file that has changed or gone since it was learned from is not shown.
@@ -662,30 +459,14 @@ class Detector:
                     kept.append(sha256)
         return References.of(np.reshape(rows, (len(rows), standardised.shape[1])), thumbnails, kept)
 
-    def _seen(self, picture: Picture) -> NDArray[Any]:
-        """Return a picture's pixels as the network sees them: what is ignored is painted over."""
-        ignored = self.ignored_
-        return (
-            picture.pixels if ignored is None else ignored.paint(picture.pixels, self.preprocessing_[0].mean)
-        )
-
     def _judged_by(self, member: Member, pictures: list[Picture]) -> RawEvidence:
         """Return evidence of pictures by a member that has not seen their parts."""
         ensemble, found = self._fitted(), []
-        for start in range(0, len(pictures), _BATCH):
-            features = self._features(pictures[start : start + _BATCH])
+        for start in range(0, len(pictures), BATCH):
+            features = self._features(pictures[start : start + BATCH])
             with one_thread():
                 found.append(replace(held_out(member, features), kinds=ensemble.kinds(features)))
         return RawEvidence.joined(found)
-
-    def _refuse(self, judge: Judge, source: Source, error: ImageError) -> Inspection:
-        if isinstance(source, Refused):
-            known = source.sha256
-        elif isinstance(source, Path | str):
-            known = file_hash(Path(source), self.settings.reading.max_file_bytes)
-        else:
-            known = ""
-        return judge.refuse(_name(source), known, str(error))
 
     def _extract(
         self,
@@ -696,33 +477,18 @@ class Detector:
     ) -> Features:
         gathered: list[Features] = []
         done = 0
-        for batch in self._decoded(list(pictures)):
-            readable: list[Picture] = []
-            for source, picture in batch:
-                if isinstance(picture, Picture):
-                    readable.append(picture)
-                    seen.hashes.append(picture.sha256)
-                    seen.names.append(_name(source))
-                    seen.sources.append(source)
-                    seen.quality.append(self._quality(picture))
-                else:
-                    self.skipped.append((_name(source), str(picture)))
-            if readable:
-                gathered.append(self._features(readable))
+        for batch in decoded(pictures, self.settings.reading):
+            if some := self._take(batch, seen):
+                gathered.append(self._features(some))
             done += len(batch)
             if progress is not None:
                 progress(stage, done, len(pictures))
         if not gathered:
-            raise DetectorError(
-                expected="pictures of good parts",
-                found=f"{len(pictures)} files, none of which can be read",
-                remedy=self.skipped[0][1] if self.skipped else "Check the folder.",
-            )
+            raise self._nothing_readable(len(pictures))
         return Features.joined(gathered)
 
-    def _quality(self, picture: Picture) -> list[float]:
-        """Measure a picture as the network sees it: what is ignored does not count."""
-        return picture_quality(self._seen(picture))
+    def _evidence(self, pictures: list[Picture]) -> RawEvidence:
+        return self._fitted().evidence(self._features(pictures))
 
     def _features(self, pictures: list[Picture]) -> Features:
         network = self._network()
@@ -740,11 +506,8 @@ class Detector:
             fields.append(maps)
         cuts = [patches[i] for i in range(len(patches))]
         grids = [tuple(cut.shape[1:3]) for cut in cuts]
-        kept = [torch.ones(g, dtype=torch.bool) if ignored is None else ignored.kept(*g) for g in grids]
-        shares = [
-            None if ignored is None else tuple(ignored.kept_share(*m.shape[2:]) for m in maps)
-            for maps in fields
-        ]
+        kept = [_ones(*grid) if ignored is None else torch.from_numpy(ignored.kept(*grid)) for grid in grids]
+        shares = [None if ignored is None else tuple(_kept_shares(ignored, maps)) for maps in fields]
         return Features(tuple(statistics), tuple(cuts), tuple(kept), tuple(fields), tuple(shares))
 
     def _network(self) -> Backbone:
@@ -767,7 +530,7 @@ class Detector:
         for start in range(0, len(pictures), together):
             pixels = prepare_batch(pictures[start : start + together], preprocessing).to(self._device)
             maps = tiled_maps(backbone, backbone.strides, pixels)
-            shares = None if ignored is None else [ignored.kept_share(*m.shape[2:]) for m in maps]
+            shares = None if ignored is None else _kept_shares(ignored, maps)
             pooled.append(pooled_statistics(maps, shares).cpu().clone())
             for i, scale in scales.items():
                 patches[i].append(patch_vectors(maps, backbone.strides, scale).cpu().clone())
@@ -775,60 +538,14 @@ class Detector:
         joined = tuple(torch.cat(maps) for maps in zip(*fields, strict=True))
         return torch.cat(pooled), {i: torch.cat(cut) for i, cut in patches.items()}, joined
 
-    def _decoded(self, sources: list[Source]) -> Iterator[list[tuple[Source, Picture | ImageError]]]:
-        def decode(source: Source) -> tuple[Source, Picture | ImageError]:
-            try:
-                return source, as_picture(source, self.settings.reading)
-            except ImageError as error:
-                return source, error
 
-        starts = range(0, len(sources), _BATCH)
-        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            # One batch is decoded while the one before it is in the network.
-            waiting = [pool.submit(decode, s) for s in sources[:_BATCH]]
-            for start in starts:
-                current = waiting
-                following = sources[start + _BATCH : start + 2 * _BATCH]
-                waiting = [pool.submit(decode, s) for s in following]
-                yield [future.result() for future in current]
+def _ones(rows: int, columns: int) -> Tensor:
+    return torch.ones(rows, columns, dtype=torch.bool)
 
 
-def as_picture(source: Source, rule: ReadingRule) -> Picture:
-    """Decode a file, or check pixels in memory.
-
-    Raises:
-        ImageError: The file cannot be read.
-        DetectorError: The array is no picture.
-    """
-    if isinstance(source, Path | str):
-        return read_image(Path(source), rule)
-    if isinstance(source, Refused):
-        raise source.error
-    pixels = source.pixels if isinstance(source, Picture) else np.ascontiguousarray(source)
-    colour = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size > 0
-    if not colour or pixels.dtype not in (np.uint8, np.uint16):
-        raise DetectorError(
-            expected="(height, width, 3) RGB pixels of uint8 or uint16, at least one",
-            found=f"shape {pixels.shape} of {pixels.dtype}",
-            remedy="Convert the array, or give a file.",
-        )
-    if isinstance(source, Picture):
-        return source
-    depth = 8 * pixels.dtype.itemsize
-    return Picture(pixels, None, hashlib.sha256(pixels.tobytes()).hexdigest(), bit_depth=depth)
-
-
-def fingerprint(hashes: Sequence[str]) -> str:
-    """Return what names a set of training parts, by their sorted sha256."""
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
-def _name(source: Source) -> str:
-    if isinstance(source, Picture):
-        return str(source.path or source.sha256)
-    if isinstance(source, Refused):
-        return str(source.path)
-    return str(source) if isinstance(source, Path | str) else "pixels in memory"
+def _kept_shares(ignored: IgnoreMask, maps: Sequence[Tensor]) -> list[Tensor]:
+    """Return how much of each cell of a zoom's maps counts."""
+    return [torch.from_numpy(ignored.kept_share(*m.shape[2:])) for m in maps]
 
 
 def _versions() -> dict[str, str]:

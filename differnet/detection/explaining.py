@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from differnet.calibration import TailScale, p_values
-from differnet.detection.detector import Detector, Source, as_picture
-from differnet.detection.ensemble import Features, RawEvidence, one_thread, strangest_mean
+from differnet.detection.detector import Detector
+from differnet.detection.ensemble import Features, one_thread, strangest_mean
+from differnet.detection.evidence import RawEvidence
 from differnet.detection.judging import Judge
 from differnet.detection.references import Reference
 from differnet.detection.settings import DetectorError
+from differnet.detection.sources import Source, as_picture
 from differnet.detection.typical import Moved, RoundTrip, nearest_typical
 from differnet.records import Record
 
@@ -192,7 +194,7 @@ def _maps(detector: Detector, judge: Judge, raw: RawEvidence) -> tuple[EvidenceM
         maps.append(EvidenceMap("whole", _whole_name(zoom), zoom, finest, heat[0], float(weights[zoom])))
     if ignored is None:
         return tuple(maps)
-    return tuple(m._replace(heat=m.heat * ignored.kept(*m.heat.shape).numpy()) for m in maps)
+    return tuple(m._replace(heat=m.heat * ignored.kept(*m.heat.shape)) for m in maps)
 
 
 def _statistics(detector: Detector, judge: Judge, raw: RawEvidence) -> tuple[Statistic, ...]:

@@ -19,10 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from differnet.detection.detector import Detector, Progress, Source
-from differnet.detection.ensemble import Features, RawEvidence
+from differnet.detection.detector import Detector
+from differnet.detection.ensemble import Features
+from differnet.detection.evidence import RawEvidence
+from differnet.detection.inspector import Progress
 from differnet.detection.manifest import BundleError
 from differnet.detection.settings import DetectorError, DetectorSettings
+from differnet.detection.sources import Source, decoded, readable
 from differnet.durable import whole_folder
 from differnet.images.reading import ImageError
 from differnet.records import Inspection, Picture
@@ -98,13 +101,13 @@ class Family:
         Raises:
             ImageError: A picture cannot be read.
         """
-        for batch in self._first._decoded(list(pictures)):
-            decoded: list[Picture] = []
+        for batch in decoded(list(pictures), self._first.settings.reading):
+            some: list[Picture] = []
             for _, picture in batch:
                 if isinstance(picture, ImageError):
                     raise picture
-                decoded.append(picture)
-            for row in self._posterior(self._first._features(decoded)):
+                some.append(picture)
+            for row in self._posterior(self._first._features(some)):
                 yield dict(zip(self.products, row.tolist(), strict=True))
 
     def inspect(self, picture: Source, product: str | None = None) -> Inspection:
@@ -132,9 +135,9 @@ class Family:
             )
         sources = list(pictures)
         done = 0
-        for batch in self._first._decoded(sources):
-            readable = [picture for _, picture in batch if isinstance(picture, Picture)]
-            judged = iter(self._judged(readable, product)) if readable else iter(())
+        for batch in decoded(sources, self._first.settings.reading):
+            some = readable(batch)
+            judged = iter(self._judged(some, product)) if some else iter(())
             for source, picture in batch:
                 if isinstance(picture, Picture):
                     yield next(judged)

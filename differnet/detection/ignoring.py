@@ -1,4 +1,4 @@
-"""Regions of a product's pictures that count for nothing: a label, a conveyor, a clamp."""
+"""Regions of a product's pictures that count for nothing: a label, a conveyor, a clamp. No torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from differnet.detection.manifest import CELL
 from differnet.detection.settings import DetectorError
@@ -79,20 +76,19 @@ class IgnoreMask:
         """Return which of ``(height, width)`` pixels over the whole picture touch an ignored cell."""
         return _touched(self.cells, height, width)
 
-    def kept_share(self, rows: int, columns: int) -> Tensor:
+    def kept_share(self, rows: int, columns: int) -> NDArray[np.float32]:
         """Return how much of each cell of a coarser grid is kept, ``(rows, columns)`` from 0 to 1."""
-        kept = torch.from_numpy(~self.cells).float()[None, None]
-        share: Tensor = functional.adaptive_avg_pool2d(kept, (rows, columns))[0, 0]
-        return share
+        down, across = averages(self.cells.shape[0], rows), averages(self.cells.shape[1], columns)
+        return (down @ ~self.cells @ across.T).astype(np.float32)
 
-    def kept(self, rows: int, columns: int) -> Tensor:
+    def kept(self, rows: int, columns: int) -> NDArray[np.bool_]:
         """Return the cells of a grid of which more than half is kept, ``(rows, columns)`` bool.
 
         Raises:
             DetectorError: There are none.
         """
         kept = self.kept_share(rows, columns) > 0.5
-        if not bool(kept.any()):
+        if not kept.any():
             raise DetectorError(
                 expected="a mask that leaves a patch of every scale",
                 found=f"one that leaves none of {rows} x {columns}",
@@ -111,6 +107,15 @@ class IgnoreMask:
         shade = np.round(np.asarray(colour) * np.iinfo(pixels.dtype).max).astype(pixels.dtype)
         painted[self.over(*pixels.shape[:2])] = shade
         return painted
+
+
+def averages(length: int, cells: int) -> NDArray[np.float64]:
+    """Return ``(cells, length)`` weights that average a row into cells, which may overlap."""
+    found = np.zeros((cells, length))
+    for cell in range(cells):
+        first, behind = cell * length // cells, -(-(cell + 1) * length // cells)
+        found[cell, first:behind] = 1 / (behind - first)
+    return found
 
 
 def _touched(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:

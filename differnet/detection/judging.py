@@ -31,7 +31,7 @@ from differnet.calibration import (
     smallest_alpha,
     threshold,
 )
-from differnet.detection.ensemble import RawEvidence
+from differnet.detection.evidence import RawEvidence
 from differnet.detection.ignoring import IgnoreMask
 from differnet.detection.regions import strange_regions
 from differnet.detection.settings import DetectorError
@@ -283,7 +283,7 @@ class Calibration:
         for where, weight in zip(self.heat_of_wholes(raw, rows, columns), weights, strict=True):
             total += weight[:, None, None].astype(np.float32) * where
         if self.ignored is not None:
-            total[:, ~self.ignored.kept(rows, columns).numpy()] = 0
+            total[:, ~self.ignored.kept(rows, columns)] = 0
         return np.asarray(total, dtype=np.float32)
 
     def heat_of_patches(self, raw: RawEvidence) -> list[NDArray[np.float32]]:
@@ -598,7 +598,7 @@ def picture_quality(pixels: NDArray[Any]) -> list[float]:
 
 
 def _counted(cells: NDArray[np.float32], ignored: IgnoreMask | None) -> NDArray[np.float32]:
-    return cells if ignored is None else cells[:, ignored.kept(*cells.shape[1:]).numpy()]
+    return cells if ignored is None else cells[:, ignored.kept(*cells.shape[1:])]
 
 
 def _resized(maps: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What a person may choose of a detector."""
+"""What a person may choose of a detector. No torch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from differnet.detection.densities import DensitySettings
-from differnet.detection.statistics import PatchScale
-from differnet.features import LARGEST_INPUT, SMALLEST_INPUT
+from differnet.features.preprocessing import LARGEST_INPUT, SMALLEST_INPUT
 from differnet.images.reading import ReadingRule
 from differnet.records import MOST_REFERENCES, USUAL_DEFECT, USUAL_REVIEW, DiffernetError
 
@@ -18,6 +16,66 @@ _LARGEST_SEED = 2**32 - 1
 _MOST_FOLDS = 64
 _MOST_SCALES = 8
 _MOST_ZOOMS = 4
+
+
+class ScaleError(DiffernetError):
+    """A grid of patches that cannot be laid."""
+
+
+@dataclass(frozen=True)
+class PatchScale:
+    """One grid of patches on which a local density is learned.
+
+    Attributes:
+        name: Said in reasons and kept in the model.
+        strides: Of the network's maps that a patch is made of, picture pixels, fine to coarse. The first
+            is the distance between neighbouring patches; coarser maps are interpolated between their cells.
+        window: Side of the neighbourhood whose features are averaged, in patches; odd.
+        zoom: Which of the detector's input sizes it looks at, counted from 0.
+
+    Raises:
+        ScaleError: The window is even, or the strides are not positive and ascending.
+    """
+
+    name: str
+    strides: tuple[int, ...]
+    window: int = 1
+    zoom: int = 0
+
+    def __post_init__(self) -> None:
+        ascending = sorted(set(self.strides)) == list(self.strides) and min(self.strides, default=0) >= 1
+        if not ascending or self.window < 1 or self.window % 2 == 0 or self.zoom < 0:
+            raise ScaleError(
+                expected="ascending strides of 1 or more, an odd window and a zoom of 0 or more",
+                found=f"strides {self.strides}, window {self.window}, zoom {self.zoom}",
+                remedy="A window of 1 averages nothing.",
+            )
+
+
+@dataclass(frozen=True)
+class DensitySettings:
+    """How the densities are built and trained. One set for every product.
+
+    Attributes:
+        noise: Smoothing, in standard deviations of a standardised feature. Without it likelihood
+            grows on directions that tell good parts from each other, and detection falls.
+        couplings: Affine couplings of each flow.
+        hidden: Width of a coupling's network.
+        steps: Training steps of the local flow; the global one, of few vectors, takes a quarter.
+        batch: Vectors a step.
+        learning_rate: Peak.
+        context_noise: Blur of the local density's condition.
+    """
+
+    noise: float = 0.3
+    couplings: int = 4
+    hidden: int = 112
+    steps: int = 1000
+    batch: int = 512
+    learning_rate: float = 5e-3
+    context_noise: float = 0.3
+
+
 # Each stride has a density of its own: side by side in one, small pieces drown among their surroundings.
 _SCALES = (PatchScale("fine", (8,)), PatchScale("coarse", (16,)))
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from differnet.records import DiffernetError
-
-
-class ScaleError(DiffernetError):
-    """A grid of patches that cannot be laid."""
+from differnet.detection.settings import PatchScale
 
 
 def pooled_statistics(maps: Sequence[Tensor], kept: Sequence[Tensor] | None = None) -> Tensor:
@@ -135,36 +130,6 @@ def _cells(features: Tensor, pulls: Tensor, offsets: Tensor, weight: Tensor) -> 
                 cells[:, vertical, horizontal] += part * inside * (weight.numel() / inside.sum())
             quadrant += 1
     return cells
-
-
-@dataclass(frozen=True)
-class PatchScale:
-    """One grid of patches on which a local density is learned.
-
-    Attributes:
-        name: Said in reasons and kept in the model.
-        strides: Of the network's maps that a patch is made of, picture pixels, fine to coarse. The first
-            is the distance between neighbouring patches; coarser maps are interpolated between their cells.
-        window: Side of the neighbourhood whose features are averaged, in patches; odd.
-        zoom: Which of the detector's input sizes it looks at, counted from 0.
-
-    Raises:
-        ScaleError: The window is even, or the strides are not positive and ascending.
-    """
-
-    name: str
-    strides: tuple[int, ...]
-    window: int = 1
-    zoom: int = 0
-
-    def __post_init__(self) -> None:
-        ascending = sorted(set(self.strides)) == list(self.strides) and min(self.strides, default=0) >= 1
-        if not ascending or self.window < 1 or self.window % 2 == 0 or self.zoom < 0:
-            raise ScaleError(
-                expected="ascending strides of 1 or more, an odd window and a zoom of 0 or more",
-                found=f"strides {self.strides}, window {self.window}, zoom {self.zoom}",
-                remedy="A window of 1 averages nothing.",
-            )
 
 
 def patch_vectors(maps: Sequence[Tensor], strides: Sequence[int], scale: PatchScale) -> Tensor:

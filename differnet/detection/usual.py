@@ -25,7 +25,7 @@ from differnet.calibration import (
 )
 
 if TYPE_CHECKING:
-    from differnet.detection.ensemble import RawEvidence
+    from differnet.detection.evidence import RawEvidence
 
 Figures = NDArray[np.float64]
 

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from differnet.detection import DetectorSettings
-from differnet.detection.detector import Detector, Progress
+from differnet.detection.detector import Detector
+from differnet.detection.inspector import Progress
 from differnet.detection.method import MethodSettings
 from differnet.evaluation.intervals import auroc_interval, proportion_interval
 from differnet.evaluation.metrics import MetricError, PixelCurves, aupr, by_kind, fpr_at_tpr, image_auroc

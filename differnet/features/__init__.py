@@ -1,22 +1,50 @@
-"""Frozen networks as feature extractors. Only this room imports timm."""
+"""Frozen networks as feature extractors. Only this room imports timm.
 
-from differnet.features.backbone import (
-    LARGEST_INPUT,
-    SMALLEST_INPUT,
-    Backbone,
-    BackboneError,
-    Preprocessing,
-    choose_device,
-    gpus,
-    network_tensors,
-    prepare_batch,
-)
-from differnet.features.tiling import tiled_maps
-from differnet.features.weights import Weights, WeightsError, find_weights, packaged_file, sha256_of
+Names are loaded when they are first used: what only prepares pictures for an exported network needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from differnet.features.backbone import (
+        Backbone,
+        choose_device,
+        gpus,
+        network_tensors,
+        prepare_batch,
+    )
+    from differnet.features.preprocessing import (
+        LARGEST_INPUT,
+        SMALLEST_INPUT,
+        STRIDES,
+        BackboneError,
+        Preprocessing,
+    )
+    from differnet.features.tiling import TILE, tiled_maps
+    from differnet.features.weights import (
+        Weights,
+        WeightsError,
+        find_weights,
+        packaged_file,
+        sha256_of,
+    )
+
+_HOMES = {
+    "backbone": ("Backbone", "choose_device", "gpus", "network_tensors", "prepare_batch"),
+    "preprocessing": ("LARGEST_INPUT", "SMALLEST_INPUT", "STRIDES", "BackboneError", "Preprocessing"),
+    "tiling": ("TILE", "tiled_maps"),
+    "weights": ("Weights", "WeightsError", "find_weights", "packaged_file", "sha256_of"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "LARGEST_INPUT",
     "SMALLEST_INPUT",
+    "STRIDES",
+    "TILE",
     "Backbone",
     "BackboneError",
     "Preprocessing",
@@ -31,3 +59,13 @@ __all__ = [
     "sha256_of",
     "tiled_maps",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'differnet.features' has no attribute {name!r}")
+    return getattr(import_module(f"differnet.features.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

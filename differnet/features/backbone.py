@@ -1,87 +1,20 @@
-"""A frozen timm network as a feature extractor, with the one preprocessing that belongs to it."""
+"""A frozen timm network as a feature extractor."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any
 
-import cv2
 import numpy as np
 import timm
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from differnet.features.preprocessing import STRIDES, BackboneError, Preprocessing
 from differnet.features.weights import Weights, WeightsError, is_network
-from differnet.records import DiffernetError, Picture
-
-# Finer maps see texture rather than parts, coarser ones have too few patches to locate with.
-STRIDES = (8, 16, 32)
-# Below 64 the coarsest map has one cell, and no quadrants to pool.
-SMALLEST_INPUT = 64
-# One picture's input takes 0.8 GB there, and its maps half as much.
-LARGEST_INPUT = 8192
-
-
-class BackboneError(DiffernetError):
-    """A network that cannot serve, or a device that is not there."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a decoded picture becomes the network's input. Stored in every model.
-
-    Pixels are resized to a square with OpenCV in their own bit depth (area averaging when both
-    sides shrink, bilinear otherwise), divided by their full scale, and normalised.
-
-    Attributes:
-        size: Side of the square, pixels.
-        mean, std: RGB, on a 0 to 1 scale.
-    """
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def __post_init__(self) -> None:
-        if not SMALLEST_INPUT <= self.size <= LARGEST_INPUT or self.size % 32:
-            raise BackboneError(
-                expected=f"an image size of {SMALLEST_INPUT} to {LARGEST_INPUT} pixels, a multiple of 32",
-                found=str(self.size),
-                remedy="Use 256 unless the defects are smaller than about 1/50 of the picture.",
-            )
-        if not all(math.isfinite(m) for m in self.mean) or not all(0 < s < math.inf for s in self.std):
-            raise BackboneError(
-                expected="a finite mean and positive standard deviations",
-                found=f"{self.mean} and {self.std}",
-                remedy="Take them from the network's weights.",
-            )
-
-    def prepare(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
-        """Turn ``(height, width, 3)`` RGB pixels into ``(3, size, size)`` network input."""
-        full_scale = float(np.iinfo(pixels.dtype).max)
-        shrinks = min(pixels.shape[:2]) > self.size
-        resized = cv2.resize(
-            pixels, (self.size, self.size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
-        scale = 1.0 / (full_scale * np.asarray(self.std))
-        offset = np.asarray(self.mean) / np.asarray(self.std)
-        normalised = resized.astype(np.float32) * scale.astype(np.float32) - offset.astype(np.float32)
-        return np.ascontiguousarray(normalised.transpose(2, 0, 1))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain fields."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """Return the preprocessing that `to_json` described."""
-        mean, std = ((float(a), float(b), float(c)) for a, b, c in (fields["mean"], fields["std"]))
-        return cls(int(fields["size"]), mean, std)
+from differnet.records import Picture
 
 
 class Backbone(nn.Module):

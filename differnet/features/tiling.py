@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from differnet.features.backbone import STRIDES, BackboneError
+from differnet.features.preprocessing import STRIDES, BackboneError
 
 # Sides of a tile without its margin; pictures up to this size take one pass, as they are.
 TILE = 1024

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from differnet.calibration import together
 from differnet.detection import DensitySettings, Detector, DetectorSettings
-from differnet.detection.ensemble import RawEvidence
+from differnet.detection.evidence import RawEvidence
 from differnet.evaluation.benchmark import BenchmarkError, run_benchmark
 from differnet.images.layouts import Dataset, read_layout
 from differnet.images.synthetic import make_sample_product

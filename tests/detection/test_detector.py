@@ -19,8 +19,8 @@ from differnet.calibration import CalibrationError
 from differnet.detection import DensitySettings, Detector, DetectorError, DetectorSettings, PatchScale
 from differnet.detection import detector as detector_module
 from differnet.detection.densities import TrainingLoss
-from differnet.detection.detector import as_picture
 from differnet.detection.ensemble import deal
+from differnet.detection.sources import as_picture
 from differnet.evaluation import image_auroc
 from differnet.features import Backbone
 from differnet.images.reading import read_image

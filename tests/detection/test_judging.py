@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from differnet.detection.ensemble import RawEvidence
+from differnet.detection.evidence import RawEvidence
 from differnet.detection.judging import Calibration, Identity, Judge, SpoiltParts
 from differnet.records import Picture, Verdict
 

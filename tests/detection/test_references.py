@@ -88,7 +88,7 @@ def nearest_of(detector: Detector, pixels: Pixels, but: str = "") -> Any:
 
 
 def detector_picture(pixels: Pixels) -> Any:
-    from differnet.detection.detector import as_picture
+    from differnet.detection.sources import as_picture
     from differnet.images.reading import ReadingRule
 
     return as_picture(pixels, ReadingRule())

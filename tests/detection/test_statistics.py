@@ -9,8 +9,9 @@ import torch
 
 from differnet.detection import PatchScale, patch_vectors, pooled_statistics
 from differnet.detection.context import coordinates_for, patch_context, position_code
-from differnet.detection.densities import DensitySettings, PartDensity
-from differnet.detection.statistics import ScaleError, divide_among_cells
+from differnet.detection.densities import PartDensity
+from differnet.detection.settings import DensitySettings, ScaleError
+from differnet.detection.statistics import divide_among_cells
 
 
 def test_pooled_statistics_are_means_spreads_and_quadrants() -> None:

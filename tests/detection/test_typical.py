@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from differnet.detection import RoundTrip, nearest_typical
-from differnet.detection.densities import DensitySettings, PatchDensity, gaussian_layers
+from differnet.detection.densities import PatchDensity, gaussian_layers
+from differnet.detection.settings import DensitySettings
 from differnet.flows import Compose, Flow, FlowError, LowRankWhitening, real_nvp
 from differnet.flows.health import LARGEST_LIMIT
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from detection.conftest import SIZE, SMALL
 from differnet.detection import BundleError, DensitySettings, Detector, Family
-from differnet.detection.detector import Seen, as_picture
 from differnet.detection.ensemble import Features, deal
 from differnet.detection.manifest import sealed
+from differnet.detection.sources import Seen, as_picture
 from differnet.detection.variations import Strength, fold_names, strength_for, variations_for, vary
 from differnet.images.reading import write_png
 from differnet.images.synthetic import render_wrong_input

@@ -14,7 +14,7 @@ import torch
 from trust import bundle_checks, path_checks, picture_checks
 from trust.finding import Finding
 
-from differnet.detection import bundle, detector, manifest
+from differnet.detection import bundle, manifest, sources
 from differnet.features import sha256_of
 from differnet.images import headers, reading
 from differnet.images.layouts import listings
@@ -62,7 +62,7 @@ TRUE_DECLARED = manifest.declared_tensors
 TRUE_SEALED = manifest.sealed
 TRUE_MANIFEST = manifest.read_manifest
 TRUE_READ = reading.read_image
-TRUE_AS_PICTURE = detector.as_picture
+TRUE_AS_PICTURE = sources.as_picture
 
 
 def put(owner: object, name: str, faulty: object) -> Callable[[pytest.MonkeyPatch], None]:
@@ -154,5 +154,5 @@ TRUST_FAULTS: tuple[Fault, ...] = (
         "300 scans",
     ),
     Fault("orientation is ignored", put(reading, "_upright", lambda p, _: p), "I3", "not what the rule says"),
-    Fault("training reads otherwise", put(detector, "as_picture", as_opencv_reads), "I3", "by training"),
+    Fault("training reads otherwise", put(sources, "as_picture", as_opencv_reads), "I3", "by training"),
 )

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from differnet.detection import DensitySettings, Detector, DetectorSettings
-from differnet.detection.statistics import PatchScale
+from differnet.detection.settings import PatchScale
 from differnet.images.synthetic import render_part
 
 Fields = dict[str, Any]

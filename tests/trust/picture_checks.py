@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from differnet.detection import Detector, DetectorSettings, detector
+from differnet.detection import Detector, DetectorSettings, sources
 from differnet.images import reading
 from differnet.images.reading import ImageError, ReadingRule, encode_png
 from differnet.records import Picture, Record, Verdict
@@ -452,7 +452,7 @@ def _digest(picture: Picture) -> str:
 def _seen_in_training(scratch: Path, files: dict[str, Path], seed: int) -> dict[str, str]:
     """Train on the files and note the pixels that training got of each."""
     seen: dict[Path, str] = {}
-    true = detector.as_picture
+    true = sources.as_picture
 
     def noting(source: Any, rule: ReadingRule) -> Picture:
         picture = true(source, rule)
@@ -471,7 +471,7 @@ def _seen_in_training(scratch: Path, files: dict[str, Path], seed: int) -> dict[
         device="cpu",
         keep_suspects=True,
     )
-    with patch.object(detector, "as_picture", noting), warnings.catch_warnings():
+    with patch.object(sources, "as_picture", noting), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Detector(settings).fit(list(files.values()))
     return {name: seen.get(file, "not read") for name, file in files.items()}
