@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from differnet.detection import Detector, DetectorError
+from differnet.detection import DetectorError, Inspector
 from differnet.reporting.keeping import make_known
 from differnet.reporting.run import RunFacts
 from differnet.store import RunEntry, Store, StoreError
@@ -33,7 +33,7 @@ class RunPlan:
     pictures: Sequence[Wanted]
 
 
-def begin(store: Store, detector: Detector, plan: RunPlan) -> Queue:
+def begin(store: Store, detector: Inspector, plan: RunPlan) -> Queue:
     """Begin a run with all of its pictures; where it was begun, add what it does not have yet.
 
     Args:
@@ -78,7 +78,7 @@ def model_folder(run: RunEntry) -> Path:
     return Path(run.facts[_MODEL])
 
 
-def resume(store: Store, run_id: str, detector: Detector) -> Queue:
+def resume(store: Store, run_id: str, detector: Inspector) -> Queue:
     """Come back to a run: its thresholds are put in force, whatever was set since.
 
     Args:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from differnet.records import DiffernetError
 
@@ -43,10 +44,33 @@ def p_values(calibration: ArrayLike, strangeness: ArrayLike) -> NDArray[np.float
         >>> p_values([1.0, 2.0, 3.0], [0.0, 2.0, 9.0]).tolist()
         [1.0, 0.75, 0.25]
     """
-    ordered = _ordered(calibration)
-    asked = np.asarray(strangeness, dtype=np.float64)
-    at_least = len(ordered) - np.searchsorted(ordered, asked, side="left")
-    return np.where(np.isnan(asked), np.nan, (1.0 + at_least) / (len(ordered) + 1.0))
+    return Ranks.of(calibration).p_values(strangeness)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Good parts put in order once, for many p-values.
+
+    Attributes:
+        ordered: ``(n,)`` strangeness of good parts that were not trained on, ascending.
+    """
+
+    ordered: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, calibration: ArrayLike) -> Self:
+        """Order ``(n,)`` good parts.
+
+        Raises:
+            CalibrationError: None, or some that are not finite.
+        """
+        return cls(_ordered(calibration))
+
+    def p_values(self, strangeness: ArrayLike) -> NDArray[np.float64]:
+        """Return `p_values` of ``(m,)`` parts."""
+        asked = np.asarray(strangeness, dtype=np.float64)
+        at_least = len(self.ordered) - np.searchsorted(self.ordered, asked, side="left")
+        return np.where(np.isnan(asked), np.nan, (1.0 + at_least) / (len(self.ordered) + 1.0))
 
 
 def smoothed_p_values(calibration: ArrayLike, strangeness: ArrayLike, seed: int) -> NDArray[np.float64]:
@@ -343,6 +367,9 @@ def false_alarm_interval(parts: int, alpha: float, confidence: float = 0.9) -> t
         >>> [round(100 * x, 2) for x in false_alarm_interval(1000, 0.01)]
         [0.54, 1.57]
     """
+    # Takes half a second to import, and judging a picture needs no interval.
+    from scipy import stats
+
     k = _rank(parts, alpha)
     if k < 1:
         return 0.0, 0.0

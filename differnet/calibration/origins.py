@@ -7,7 +7,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.linear_model import LogisticRegression
 
 from differnet.calibration.conformal import CalibrationError
 
@@ -107,6 +106,9 @@ class OriginRule:
                 found=f"{broken.shape[1]} and {other.shape[1]}",
                 remedy="Measure the same figures of both.",
             )
+        # Takes a second to import, and judging by a rule needs none of it.
+        from sklearn.linear_model import LogisticRegression
+
         rows = np.concatenate([broken, other])
         labels = np.repeat([0, 1], [len(broken), len(other)])
         unit = np.maximum(rows.std(axis=0), 1e-9)

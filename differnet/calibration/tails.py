@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -70,18 +71,21 @@ class TailScale:
         """
         asked = np.asarray(figures, dtype=np.float64)
         # Interpolated between good parts: of two parts that fall between the same two the stranger stays so.
-        places, ranks = np.unique(self.body[self.body < self.start], return_index=True)
-        below = np.interp(asked, [*places, self.start], [*ranks, self._parts_below])
+        places, ranks = self._knots
+        below = np.interp(asked, places, ranks)
         # The body ends exactly where the tail begins, so that the scale has no step there.
-        share = np.minimum((1 - _TAIL_SHARE) * below / max(self._parts_below, 1), 1 - _TAIL_SHARE)
+        share = np.minimum((1 - _TAIL_SHARE) * below / max(float(ranks[-1]), 1.0), 1 - _TAIL_SHARE)
         body = 0.0 - np.log10(1 - share)
         tail = -np.log10(_TAIL_SHARE) + np.maximum(asked - self.start, 0) / (self.excess * np.log(10))
         strangeness = np.where(asked > self.start, tail, body)
         return np.where(np.isnan(asked), np.nan, strangeness)
 
-    @property
-    def _parts_below(self) -> int:
-        return int(np.searchsorted(self.body, self.start, side="left"))
+    @cached_property
+    def _knots(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Figures below the tail, and how many good parts lie below each; last, where it begins."""
+        below = int(np.searchsorted(self.body, self.start, side="left"))
+        places, ranks = np.unique(self.body[:below], return_index=True)
+        return np.append(places, self.start), np.append(ranks, below).astype(np.float64)
 
 
 def held_out_strangeness(figures: ArrayLike) -> NDArray[np.float64]:

@@ -20,11 +20,11 @@ from differnet.cli.db import USUAL_PLACE, PlaceOption, open_record, shown_place
 from differnet.cli.exits import ExitCode
 from differnet.cli.inspect import FAILING, FailOn, expand
 from differnet.cli.terminal import Terminal, plain_table, terminal
-from differnet.cli.train import DeviceOption, PlaceError, load_model, require_unused
+from differnet.cli.train import DeviceOption, PlaceError, RuntimeOption, load_inspector, require_unused
 from differnet.records import Verdict
 
 if TYPE_CHECKING:
-    from differnet.detection import Detector
+    from differnet.detection import Inspector
     from differnet.store import RunEntry, Store
     from differnet.store.queue import Progress, Queue
 
@@ -102,6 +102,7 @@ def run(
     workers: WorkersOption = 2,
     address: AddressOption = None,
     device: DeviceOption = "auto",
+    runtime: RuntimeOption = "auto",
     fail_on: FailOnOption = None,
     place: PlaceOption = USUAL_PLACE,
     as_json: JsonOption = False,
@@ -125,7 +126,7 @@ def run(
         if begun is None and folder is not None:
             require_unused(folder)
         wanted = expand(shown, pictures, layout)
-        detector = load_model(model, device, adopt=begun is None)
+        detector = load_inspector(model, device, runtime, adopt=begun is None)
         from dataclasses import replace
 
         from differnet.batch import RunPlan, begin, resume, whole_path
@@ -160,6 +161,7 @@ def resume_(
     workers: WorkersOption = 2,
     address: AddressOption = None,
     device: DeviceOption = "auto",
+    runtime: RuntimeOption = "auto",
     fail_on: FailOnOption = None,
     place: PlaceOption = USUAL_PLACE,
     as_json: JsonOption = False,
@@ -167,7 +169,14 @@ def resume_(
     """Work on a run that was begun, alone or beside other processes, under its own thresholds."""
     shown = terminal()
     with open_record(place, known=True) as store:
-        _resume(shown, store, name, model, device, _Workplace(engine, workers, address, decoders, place))
+        _resume(
+            shown,
+            store,
+            name,
+            model,
+            (device, runtime),
+            _Workplace(engine, workers, address, decoders, place),
+        )
         _tell(shown, store, _queue(store, name), place, fail_on or [], as_json)
 
 
@@ -177,6 +186,7 @@ def retry(
     model: MovedModelOption = None,
     decoders: DecodersOption = None,
     device: DeviceOption = "auto",
+    runtime: RuntimeOption = "auto",
     fail_on: FailOnOption = None,
     place: PlaceOption = USUAL_PLACE,
     as_json: JsonOption = False,
@@ -188,7 +198,8 @@ def retry(
         count = queue.retry()
         shown.note(f"{count:,} pictures are tried once more.")
         if count:
-            _resume(shown, store, name, model, device, _Workplace(Engine.LOCAL, 1, None, decoders, place))
+            here = _Workplace(Engine.LOCAL, 1, None, decoders, place)
+            _resume(shown, store, name, model, (device, runtime), here)
         _tell(shown, store, queue, place, fail_on or [], as_json)
 
 
@@ -298,20 +309,26 @@ def _queue(store: Store, name: str) -> Queue:
 
 
 def _resume(
-    shown: Terminal, store: Store, name: str, model: Path | None, device: str, workplace: _Workplace
+    shown: Terminal,
+    store: Store,
+    name: str,
+    model: Path | None,
+    judged_by: tuple[str, str],
+    workplace: _Workplace,
 ) -> None:
+    """Go on with a run; ``judged_by`` names device and runtime."""
     from differnet.batch import model_folder, resume
 
     run = store.run(name)
     place = model if model is not None else model_folder(run)
-    detector = load_model(place, device, adopt=False)
+    detector = load_inspector(place, *judged_by, adopt=False)
     queue = resume(store, name, detector)
     shown.note(f"Run {name} goes on under T1 {run.t_review:.3f} and T2 {run.t_defect:.3f}, as it was begun.")
     _work(shown, store, queue, detector, place, workplace)
 
 
 def _work(
-    shown: Terminal, store: Store, queue: Queue, detector: Detector, model: Path, workplace: _Workplace
+    shown: Terminal, store: Store, queue: Queue, detector: Inspector, model: Path, workplace: _Workplace
 ) -> None:
     from differnet.batch import work
 

@@ -14,12 +14,12 @@ import typer
 from differnet.cli.data import JsonOption, LayoutOption
 from differnet.cli.exits import ExitCode
 from differnet.cli.terminal import Terminal, plain_table, terminal
-from differnet.cli.train import DeviceOption, load_model, require_unused
+from differnet.cli.train import DeviceOption, RuntimeOption, load_inspector, require_unused
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from differnet.detection import Detector
+    from differnet.detection import Inspector
     from differnet.images.reading import ReadingRule
     from differnet.records import Inspection, Picture, Record
     from differnet.reporting import RunFacts, RunFolder
@@ -79,6 +79,7 @@ def inspect(
     ] = None,
     layout: LayoutOption = "auto",
     device: DeviceOption = "auto",
+    runtime: RuntimeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Judge pictures: PASS, REVIEW, DEFECT, OOD or INVALID, with reasons.
@@ -91,7 +92,7 @@ def inspect(
     if out is not None:
         require_unused(out)
     wanted = expand(shown, pictures, layout)
-    detector = load_model(model, device)
+    detector = load_inspector(model, device, runtime)
     if out is None:
         records = list(_printed(shown, each_inspected(shown, detector, wanted)))
     else:
@@ -146,7 +147,7 @@ def _expand_folder(shown: Terminal, folder: Path, layout: str) -> list[Wanted]:
 
 
 def each_inspected(
-    shown: Terminal, detector: Detector, wanted: Sequence[Wanted]
+    shown: Terminal, detector: Inspector, wanted: Sequence[Wanted]
 ) -> Iterator[tuple[Inspection, NDArray[Any] | None]]:
     """Inspect pictures one after another, showing progress.
 
@@ -171,7 +172,7 @@ def each_inspected(
 
 
 def _inspect_some(
-    detector: Detector, some: Sequence[Wanted]
+    detector: Inspector, some: Sequence[Wanted]
 ) -> Iterator[tuple[Inspection, NDArray[Any] | None]]:
     # Read here, once: the run keeps a preview of the same pixels that were judged.
     sources = [_read(item.path, detector.settings.reading) for item in some]
@@ -201,7 +202,7 @@ def _printed(
 
 
 def write_run(
-    shown: Terminal, detector: Detector, wanted: Sequence[Wanted], folder: Path, facts: RunFacts
+    shown: Terminal, detector: Inspector, wanted: Sequence[Wanted], folder: Path, facts: RunFacts
 ) -> RunFolder:
     """Inspect pictures into a run's folder.
 

@@ -21,6 +21,7 @@ from differnet.cli import (
     doctor,
     drift,
     evaluate,
+    export,
     flows,
     inspect,
     promote,
@@ -127,6 +128,7 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(threshold.app, name="threshold")
+app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)
 app.add_typer(drift.app, name="drift")
 app.command("evaluate")(evaluate.evaluate)

@@ -16,7 +16,7 @@ from differnet.records import MOST_REFERENCES, USUAL_DEFECT, USUAL_REVIEW, Diffe
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from differnet.detection import Detector, DetectorSettings
+    from differnet.detection import Detector, DetectorSettings, Inspector
     from differnet.images.layouts import Dataset
 
 # Every model has one; without it a folder is no model, rather than a damaged one.
@@ -60,6 +60,15 @@ QualityOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu or cuda.")]
+RuntimeOption = Annotated[
+    str,
+    typer.Option(
+        "--runtime",
+        metavar="NAME",
+        envvar="DIFFERNET_RUNTIME",
+        help="auto, torch, openvino or onnxruntime. auto: the fastest that the model was exported to.",
+    ),
+]
 
 
 class PlaceError(DiffernetError):
@@ -112,6 +121,7 @@ def train(
             help="Good parts of which the model keeps a small picture, to show beside others; 0 keeps none.",
         ),
     ] = MOST_REFERENCES,
+    runtime: RuntimeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Learn what good parts look like, and calibrate the two thresholds.
@@ -144,6 +154,7 @@ def train(
     detector = train_detector(shown, settings, dataset)
     detector.save(out)
     show_model(shown, detector.facts())
+    export_model(shown, detector, out, runtime)
     warn_of_few_parts(shown, settings, detector.facts())
     if as_json:
         shown.write_json(
@@ -296,23 +307,69 @@ def load_model(folder: Path, device: str = "auto", *, adopt: bool = True) -> Det
         RevisionError: The file of thresholds beside it is damaged.
         VerificationError: The model is not as it was saved.
     """
-    if not (folder / MANIFEST).is_file():
-        raise PlaceError(
-            expected=f"a model at {folder}",
-            found=f"no {MANIFEST} in it" if folder.is_dir() else "no such folder",
-            remedy="Make one: differnet train DATA --out MODEL.",
-        )
+    require_model(folder)
     # Loading torch takes most of it.
-    shown = terminal()
-    with shown.waiting(f"loading {folder}"):
-        from differnet.detection import BundleError, Detector, adopt_current
+    with terminal().waiting(f"loading {folder}"):
+        from differnet.detection import BundleError, Detector
 
         try:
             detector = Detector.load(folder, device=device)
         except BundleError as error:
             raise VerificationError(error) from error
-    if not adopt:
-        return detector
+    if adopt:
+        adopt_thresholds(detector, folder)
+    return detector
+
+
+def load_inspector(
+    folder: Path, device: str = "auto", runtime: str = "auto", *, adopt: bool = True
+) -> Inspector:
+    """Load a model to inspect with: its export to the fastest runtime, or the model itself.
+
+    Args:
+        folder: Of the model.
+        device: Where torch judges; any but ``auto`` asks for torch.
+        runtime: One of `differnet.runtime.RUNTIMES`.
+        adopt: As for `load_model`.
+
+    Raises:
+        PlaceError: There is no model at all.
+        RuntimeMissingError: The runtime is not installed, or the model was not exported to it.
+        RevisionError: The file of thresholds beside it is damaged.
+        VerificationError: The model is not as it was saved.
+    """
+    require_model(folder)
+    if device != "auto" and runtime != "auto" and runtime != "torch":
+        raise PlaceError(
+            expected="a device for torch, or another runtime",
+            found=f"--device {device} and --runtime {runtime}",
+            remedy="Leave one of them away: exported models run on the processor.",
+        )
+    with terminal().waiting(f"loading {folder}"):
+        from differnet.detection import BundleError
+        from differnet.runtime import ExportedDetector, choose_runtime
+
+        try:
+            name = "torch" if device != "auto" else choose_runtime(folder, runtime)
+            exported = None if name == "torch" else ExportedDetector.load(folder, name)
+        except BundleError as error:
+            raise VerificationError(error) from error
+    if exported is None:
+        return load_model(folder, device, adopt=adopt)
+    if adopt:
+        adopt_thresholds(exported, folder)
+    return exported
+
+
+def adopt_thresholds(detector: Inspector, folder: Path) -> None:
+    """Put the thresholds in force that a person set for a model, and say whose they are.
+
+    Raises:
+        RevisionError: The file of thresholds beside it is damaged.
+    """
+    from differnet.detection import adopt_current
+
+    shown = terminal()
     found = adopt_current(detector, folder)
     if found.revision is not None:
         revision = found.revision
@@ -323,4 +380,44 @@ def load_model(folder: Path, device: str = "auto", *, adopt: bool = True) -> Det
             "ignored; the calibration's own thresholds are in force. See differnet threshold history "
             f"{folder}"
         )
-    return detector
+
+
+def require_model(folder: Path) -> None:
+    """Raise `PlaceError` unless there is a model, sound or not."""
+    if not (folder / MANIFEST).is_file():
+        raise PlaceError(
+            expected=f"a model at {folder}",
+            found=f"no {MANIFEST} in it" if folder.is_dir() else "no such folder",
+            remedy="Make one: differnet train DATA --out MODEL.",
+        )
+
+
+def export_model(shown: Terminal, detector: Detector, folder: Path, runtime: str) -> None:
+    """Export a model that was just saved, and say which runtime is the fastest here.
+
+    Args:
+        shown: Where to.
+        detector: As saved.
+        folder: Of the model.
+        runtime: One of `differnet.runtime.RUNTIMES`; ``auto`` exports to all that are installed, ``torch`` to
+            none.
+
+    Raises:
+        RuntimeMissingError: The one that was asked for is not installed.
+        ExportError: It judges otherwise than the model does.
+    """
+    from differnet.runtime import choose_runtime, installed_runtimes
+
+    if runtime == "torch" or (runtime == "auto" and not installed_runtimes()):
+        return
+    found: list[str] = []
+    with shown.waiting("exporting the model, and comparing it with itself"):
+        from differnet.runtime.export import export, exportable
+
+        if runtime == "auto" and (reason := exportable(detector)):
+            found.append(f"Not exported: {reason}.")
+        else:
+            export(detector, folder, [] if runtime == "auto" else [runtime], told=found.append)
+    for words in found:
+        shown.note(words)
+    shown.note(f"Pictures will be inspected with {choose_runtime(folder)}; choose another with --runtime.")

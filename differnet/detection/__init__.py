@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from differnet.detection.founding import DifferNet, DifferNetSettings
     from differnet.detection.gaussian import PooledGaussian
     from differnet.detection.good_parts import GoodParts, read_good_parts
+    from differnet.detection.inspector import Inspector
     from differnet.detection.manifest import BundleError
     from differnet.detection.method import Judgement, Method, MethodError, MethodSettings
     from differnet.detection.references import Reference, References
@@ -53,6 +54,7 @@ _HOMES = {
     "founding": ("DifferNet", "DifferNetSettings"),
     "gaussian": ("PooledGaussian",),
     "good_parts": ("GoodParts", "read_good_parts"),
+    "inspector": ("Inspector",),
     "manifest": ("BundleError",),
     "method": ("Judgement", "Method", "MethodError", "MethodSettings"),
     "references": ("Reference", "References"),
@@ -81,6 +83,7 @@ __all__ = [
     "Family",
     "GoodParts",
     "InForce",
+    "Inspector",
     "Judgement",
     "Method",
     "MethodError",

@@ -15,18 +15,17 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from differnet.calibration import HeatScale
 from differnet.detection.densities import (
     FlowShape,
     PartDensity,
@@ -35,10 +34,11 @@ from differnet.detection.densities import (
 )
 from differnet.detection.detector import Detector
 from differnet.detection.ensemble import Ensemble, Member
-from differnet.detection.ignoring import IgnoreMask
-from differnet.detection.judging import Calibration
+from differnet.detection.evidence import RawEvidence
+from differnet.detection.golden import check_golden, golden_figures, golden_pictures
 from differnet.detection.manifest import (
     DIGEST,
+    EXPORTED,
     FILES,
     MANIFEST,
     REFERENCES,
@@ -64,7 +64,7 @@ from differnet.detection.manifest import (
 )
 from differnet.detection.references import References, most_bytes
 from differnet.detection.settings import DensitySettings, DetectorSettings, PatchScale
-from differnet.detection.sources import as_picture, fingerprint
+from differnet.detection.stored import calibration_of, trained_hashes
 from differnet.durable import whole_folder
 from differnet.features import (
     Backbone,
@@ -85,13 +85,7 @@ LOADING_CHECKS = ("manifest", "files", "densities", "golden pictures", "round tr
 """What a bundle has to pass, in this order."""
 
 SCHEMA: Literal[8] = 8
-_GOLDEN_PICTURES = 3
-# What a golden picture has to reproduce: everything that verdicts and records rest on but the maps.
-_GOLDEN_FIGURES = ("whole", "local", "nll_whole", "nll_local", "extent", "cells", "kinds")
 _HEALTH_SAMPLES = 64
-# float32 sums in another order, on another processor, move an energy by about 1e-5 of its size, and its
-# logarithm by as much.
-_GOLDEN_TOLERANCE = 1e-4
 # As safetensors spells the types that a network or a density may have.
 _DTYPES = {
     torch.float32: "F32",
@@ -119,8 +113,13 @@ def save_bundle(detector: Detector, folder: Path) -> Path:
     detector.facts()  # raises, with its reason, unless the detector is complete
     try:
         _refuse_foreign(folder)
+        exported = folder / EXPORTED
+        kept = exported.is_dir() and not exported.is_symlink() and _is_of(folder, detector.model_id)
         with whole_folder(folder) as building:
             _write(detector, building)
+            # Graphs stand for the densities: a new calibration of the same ones leaves them as they were.
+            if kept:
+                shutil.copytree(exported, building / EXPORTED, symlinks=True)
     except (OSError, SafetensorError) as error:
         raise BundleError(
             expected=f"to write a model to {folder}",
@@ -130,12 +129,20 @@ def save_bundle(detector: Detector, folder: Path) -> Path:
     return folder
 
 
+def _is_of(folder: Path, model_id: str) -> bool:
+    """Whether a bundle is there, sound as far as its manifest tells, whose densities are these."""
+    try:
+        return read_manifest(folder).model_id == model_id
+    except BundleError:
+        return False
+
+
 def _refuse_foreign(folder: Path) -> None:
     found = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
     if folder.exists() and not folder.is_dir():
         found = [folder.name]
     # A manifest.json alone may be anybody's.
-    if found and (set(found) - {MANIFEST, *FILES} or found == [MANIFEST]):
+    if found and (set(found) - {MANIFEST, EXPORTED, *FILES} or found in ([MANIFEST], [EXPORTED])):
         raise BundleError(
             expected="an empty folder, or an older model",
             found=f"other files at {folder}, such as {min(set(found) - set(FILES))}",
@@ -195,7 +202,7 @@ def _write(detector: Detector, folder: Path) -> None:
     save_file(arrays, folder / FILES[2])
     references = detector.references_ or References.none(ensemble.complete.wholes[0].shape.features)
     save_file({k: torch.from_numpy(v.copy()) for k, v in references.arrays.items()}, folder / REFERENCES)
-    golden_seed = settings.seed
+    golden = _golden_evidence(detector, settings.seed)
     manifest = Manifest(
         schema_version=SCHEMA,
         model_id=detector.model_id,
@@ -230,8 +237,8 @@ def _write(detector: Detector, folder: Path) -> None:
         ),
         provenance=Provenance(**detector.provenance_),
         golden=Golden(
-            seed=golden_seed,
-            figures={name: f.tolist() for name, f in _golden_figures(detector, golden_seed).items()},
+            seed=settings.seed,
+            figures={name: f.tolist() for name, f in golden_figures(golden).items()},
         ),
         files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES},
     )
@@ -316,9 +323,10 @@ def _rebuild(manifest: Manifest, folder: Path, device: str, ensemble: Ensemble) 
     detector.ensemble_ = ensemble
     detector.provenance_ = manifest.provenance.model_dump()
     tensors = _read_tensors(folder / FILES[2])
-    detector._trained_on = _rebuild_hashes(manifest, tensors.pop("trained_on"))
+    detector._trained_on = trained_hashes(manifest, tensors.pop("trained_on").numpy())
     detector.references_ = _rebuild_references(manifest, folder, detector._trained_on)
-    calibration = _rebuild_calibration(manifest, tensors)
+    cells = tensors.pop("ignored").numpy() if "ignored" in tensors else None
+    calibration = calibration_of(manifest, {name: t.numpy() for name, t in tensors.items()}, cells)
     detector.ignored_ = calibration.ignored
     detector._adopt(calibration)
     return detector
@@ -389,14 +397,6 @@ def _hashes_as_tensor(hashes: Sequence[str]) -> Tensor:
     return torch.from_numpy(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, DIGEST).copy())
 
 
-def _rebuild_hashes(manifest: Manifest, found: Tensor) -> tuple[str, ...]:
-    """Return which parts were trained on: those of the manifest's fingerprint, or the bundle is refused."""
-    hashes = tuple(row.tobytes().hex() for row in found.numpy())
-    if fingerprint(hashes) != manifest.provenance.training_fingerprint:
-        raise wrong("the training parts of the manifest's fingerprint", "others")
-    return hashes
-
-
 def _reference_tensors(manifest: Manifest, declared: Mapping[str, Declared]) -> dict[str, Declared]:
     """Return what as many good parts as ``declared`` has consist of."""
     parts, size = (
@@ -423,52 +423,9 @@ def _rebuild_references(manifest: Manifest, folder: Path, learned: Sequence[str]
     return References.from_arrays({name: t.numpy() for name, t in tensors.items()}, learned)
 
 
-def _rebuild_calibration(manifest: Manifest, tensors: dict[str, Tensor]) -> Calibration:
-    ignored = IgnoreMask(tensors.pop("ignored").numpy()) if "ignored" in tensors else None
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-    parts = len(arrays["whole"])
-    for row in arrays["heat"]:
-        HeatScale.from_row(row)
-    if not (arrays["kernels"][:, 0] > 0).all() or not (arrays["kernels"][:, 1] >= 0).all():
-        raise wrong("kernels of positive length and a signal of 0 or more", f"{arrays['kernels'].tolist()}")
-    facts = manifest.calibration
-    if (facts.scheme == "variations") != (facts.real_parts is not None) or (facts.real_parts or 0) > parts:
-        raise wrong("a count of parts with the scheme variations, and only there", f"{facts.real_parts}")
-    return Calibration(
-        **arrays,
-        alpha_review=facts.alpha_review,
-        alpha_defect=facts.alpha_defect,
-        scheme=facts.scheme,
-        ignored=ignored,
-        real_parts=facts.real_parts,
-    )
-
-
 def _self_test(detector: Detector, golden: Golden, say: Told) -> None:
-    say("golden pictures", _check_golden(detector, golden))
+    say("golden pictures", check_golden(_golden_evidence(detector, golden.seed), golden.figures))
     say("round trip", _check_health(detector, golden.seed))
-
-
-def _check_golden(detector: Detector, golden: Golden) -> str:
-    """Raise unless a detector reproduces its golden figures; return how well it does, in words."""
-    every = _golden_figures(detector, golden.seed)
-    if set(every) != set(golden.figures):
-        raise wrong(f"golden figures of {', '.join(every)}", ", ".join(sorted(golden.figures)) or "none")
-    largest = 0.0
-    for name, found in every.items():
-        expected = np.asarray(golden.figures[name])
-        alike = found.shape == expected.shape
-        difference = float(np.abs(found - expected).max(initial=0.0)) if alike else np.inf
-        # Rounding grows with the vector that a figure comes from, not with the figure itself.
-        allowed = _GOLDEN_TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0.0)))
-        if not difference <= allowed:
-            raise wrong(
-                f"the golden pictures' figures of {name} to {allowed:.3g}",
-                f"a difference of {difference:.3g}",
-            )
-        largest = max(largest, difference / allowed)
-    number = sum(figures.size for figures in every.values())
-    return f"{number} figures of {_GOLDEN_PICTURES} pictures reproduced, to {largest:.1%} of what is allowed"
 
 
 def _check_health(detector: Detector, seed: int) -> str:
@@ -494,17 +451,8 @@ def _require_health(flow: Flow, name: str, seed: int) -> HealthReport:
         raise wrong(f"a healthy flow {name}", error.found) from error
 
 
-def _golden_figures(detector: Detector, seed: int) -> dict[str, NDArray[np.float64]]:
-    """Return raw evidence of three pictures made from the seed alone: clouds, not anybody's parts."""
-    generator = np.random.default_rng(seed)
-    pictures = []
-    for _ in range(_GOLDEN_PICTURES):
-        coarse = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        pixels = np.repeat(np.repeat(coarse, 16, axis=0), 16, axis=1)
-        pictures.append(as_picture(pixels, detector.settings.reading))
-    evidence = detector._fitted().evidence(detector._features(pictures))
-    figures = evidence.figures | {"nll_whole": evidence.nll_whole[:, None]}
-    return {name: figures[name] for name in _GOLDEN_FIGURES}
+def _golden_evidence(detector: Detector, seed: int) -> RawEvidence:
+    return detector._evidence(golden_pictures(seed, detector.settings.reading))
 
 
 def _plain(module: nn.Module) -> dict[str, Tensor]:

@@ -6,26 +6,16 @@ for the network and the densities to be loaded, and checks what it reads as far 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
-from differnet.detection.manifest import (
-    FILES,
-    BundleError,
-    Manifest,
-    calibration_tensors,
-    declared_tensors,
-    first_line,
-    read_manifest,
-    wrong,
-)
+from differnet.detection.manifest import BundleError, Manifest, first_line, read_manifest, wrong
+from differnet.detection.stored import read_stored
 from differnet.detection.usual import (
-    CALIBRATION_ARRAYS,
     Usual,
     calibration_name,
     good_strangeness,
@@ -87,25 +77,8 @@ def read_good_parts(folder: Path) -> GoodParts:
 
 
 def _read(manifest: Manifest, folder: Path) -> GoodParts:
-    for name in manifest.file_names:
-        path = folder / name
-        if path.is_symlink() or not path.is_file():
-            raise wrong(f"{name} in the bundle", "no such plain file")
-    path = folder / FILES[2]
-    declared = declared_tensors(path)
-    kinds = declared["kinds"].shape[1] if "kinds" in declared and len(declared["kinds"].shape) == 2 else 0
-    if declared != calibration_tensors(manifest, kinds, declared):
-        raise wrong("the tensors of the calibration", "others, or of another shape")
-    for name in manifest.file_names:
-        with (folder / name).open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != manifest.files[name]:
-            raise wrong(f"{name} with sha256 {manifest.files[name]}", f"sha256 {found}")
-    with safe_open(path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in CALIBRATION_ARRAYS}
-        ignored = file.get_tensor("ignored") if "ignored" in declared else None
-    if not all(np.isfinite(figures).all() for figures in arrays.values()):
-        raise wrong("finite figures in the calibration", "some that are not")
+    stored = read_stored(manifest, folder)
+    arrays, ignored = stored.arrays, stored.ignored
     facts = manifest.calibration
     good = good_strangeness(Usual.of(arrays).held_out.sums)["total"]
     promised = facts.real_parts is None

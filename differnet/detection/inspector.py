@@ -10,12 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from differnet.calibration import BatchDrift, Thresholds, smallest_alpha
+from differnet.calibration import Thresholds, smallest_alpha
 from differnet.detection.evidence import RawEvidence
 from differnet.detection.ignoring import IgnoreMask
 from differnet.detection.judging import Calibration, DriftFigures, Identity, Judge, picture_quality
@@ -25,6 +25,9 @@ from differnet.features.preprocessing import Preprocessing
 from differnet.images.decoders import Refused
 from differnet.images.reading import ImageError, file_hash
 from differnet.records import Inspection, Picture
+
+if TYPE_CHECKING:
+    from differnet.calibration import BatchDrift
 
 Progress = Callable[[str, int, int], None]
 

@@ -7,23 +7,23 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from differnet.calibration import (
-    BatchDrift,
     CalibratedEvidence,
     Expectation,
     GoodFigures,
     HeatScale,
     OriginRule,
+    Ranks,
     TailScale,
     Thresholds,
-    batch_drift,
     decide,
     false_alarm_interval,
     held_out_strangeness,
@@ -47,8 +47,11 @@ from differnet.detection.usual import (
     own_thresholds,
     rates_of,
 )
-from differnet.images.quality import measure_quality, quality_flags
+from differnet.images.quality import measure_quality, picture_flags
 from differnet.records import Inspection, Picture, Record, Verdict
+
+if TYPE_CHECKING:
+    from differnet.calibration import BatchDrift
 
 Figures = NDArray[np.float64]
 
@@ -102,6 +105,8 @@ class DriftFigures:
         Raises:
             CalibrationError: As `batch_drift`.
         """
+        from differnet.calibration import batch_drift
+
         return batch_drift(self.calibration, self.batch, alpha, self.names)
 
 
@@ -208,8 +213,11 @@ class Calibration:
 
     def distances(self, raw: RawEvidence) -> Figures:
         """Return ``(parts, k)`` how far parts are from good ones in what tells defects from wrong inputs."""
-        good = np.hstack([self.cells, self.whole, self.local, self.nll_local])
-        return GoodFigures.fit(good).distances(np.hstack([raw.cells, raw.whole, raw.local, raw.nll_local]))
+        return self._good.distances(np.hstack([raw.cells, raw.whole, raw.local, raw.nll_local]))
+
+    @cached_property
+    def _good(self) -> GoodFigures:
+        return GoodFigures.fit(np.hstack([self.cells, self.whole, self.local, self.nll_local]))
 
     def drift_figures(self, raw: RawEvidence, quality: Figures, pictures: Sequence[str] = ()) -> DriftFigures:
         """Lay a batch beside the parts that this calibration was made on.
@@ -317,7 +325,11 @@ class Calibration:
 
     def _heat_scale(self, number: int) -> HeatScale:
         """Return the scale of a map: first of every scale of patches, then of every zoom of the whole."""
-        return HeatScale.from_row(self.heat[number])
+        return self._heat_scales[number]
+
+    @cached_property
+    def _heat_scales(self) -> list[HeatScale]:
+        return [HeatScale.from_row(row) for row in self.heat]
 
     @property
     def arrays(self) -> dict[str, Figures]:
@@ -389,6 +401,7 @@ class Judge:
             [held_out_strangeness(extent[:, i]) for i in range(scales)],
             [held_out_strangeness(-extent[:, i]) for i in range(scales)],
         )
+        self._ranks = {name: Ranks.of(figures) for name, figures in self.good.items()}
         review, defect = own_thresholds(
             self.good["total"],
             calibration.alpha_review,
@@ -502,7 +515,7 @@ class Judge:
             p_value_whole=self._p("whole", figures),
             p_value_local=self._p("local", figures),
             p_value_spread=self._p("spread", figures),
-            quality_flags=quality_flags(measure_quality(picture.pixels)),
+            quality_flags=picture_flags(picture.pixels),
             learned=picture.sha256 in self.identity.learned,
             promised=self.calibration.promised,
         )
@@ -561,7 +574,7 @@ class Judge:
         return Inspection(record)
 
     def _p(self, name: str, figures: dict[str, float]) -> float:
-        return float(p_values(self.good[name], [figures[name]])[0])
+        return float(self._ranks[name].p_values(figures[name]))
 
     def _record(self, picture: Picture, verdict: Verdict, reasons: tuple[str, ...], **figures: Any) -> Record:
         path = "" if picture.path is None else str(picture.path)

@@ -12,7 +12,7 @@ import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,8 @@ REFERENCES = "references.safetensors"
 _OLDER_SCHEMA: Literal[7] = 7
 _OLDER_FILES = ("backbone.safetensors", "densities.safetensors", "calibration.safetensors")
 FILES = (*_OLDER_FILES, REFERENCES)
+# A folder of graphs that stand for the densities, which have a seal of their own: `differnet.runtime`.
+EXPORTED = "exported"
 # Bytes of a sha256.
 DIGEST = 32
 # Pixels of the network's largest input that are ignored or kept together: the finest map's stride.
@@ -43,6 +45,9 @@ class Strict(BaseModel):
     """Part of a manifest: no further fields, nothing that is not finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Sealed = TypeVar("Sealed", bound=Strict)
 
 
 class Scale(Strict):
@@ -189,6 +194,35 @@ def _text(fields: Mapping[str, Any]) -> bytes:
     return (json.dumps(fields, indent=1, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
 
 
+def read_sealed(path: Path, kind: type[Sealed]) -> Sealed:
+    """Read a file that `sealed` wrote.
+
+    Args:
+        path: Of a plain file.
+        kind: What it says.
+
+    Raises:
+        BundleError: It is too large, was changed, or says anything else.
+    """
+    if path.stat().st_size > _LARGEST_MANIFEST:
+        raise wrong("a manifest of at most 1 MiB", f"{path.stat().st_size} bytes")
+    written = path.read_bytes()
+    try:
+        fields = json.loads(written, object_pairs_hook=_unique, parse_constant=_no_constant)
+        seal = fields.pop("seal")
+        whole = sealed(fields)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise wrong("a manifest of strict JSON with its seal", first_line(error)) from error
+    if whole != written:
+        raise wrong("the manifest as it was written", f"a changed one, whose seal is {str(seal)[:64]}")
+    try:
+        return kind.model_validate(fields, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise wrong("a manifest that this version understands", f"{place}: {first['msg']}") from error
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a bundle, and check its form, its seal and which files lie beside it.
 
@@ -202,26 +236,10 @@ def read_manifest(folder: Path) -> Manifest:
             found="no manifest.json there",
             remedy="Give the folder that differnet train wrote.",
         )
-    if path.stat().st_size > _LARGEST_MANIFEST:
-        raise wrong("a manifest of at most 1 MiB", f"{path.stat().st_size} bytes")
-    strangers = sorted(p.name for p in folder.iterdir() if p.name not in (MANIFEST, *FILES))
+    strangers = sorted(p.name for p in folder.iterdir() if p.name not in (MANIFEST, EXPORTED, *FILES))
     if strangers:
         raise wrong("the manifest and its files alone", f"also {', '.join(strangers[:5])}")
-    written = path.read_bytes()
-    try:
-        fields = json.loads(written, object_pairs_hook=_unique, parse_constant=_no_constant)
-        seal = fields.pop("seal")
-        whole = sealed(fields)
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise wrong("a manifest of strict JSON with its seal", first_line(error)) from error
-    if whole != written:
-        raise wrong("the manifest as it was written", f"a changed one, whose seal is {str(seal)[:64]}")
-    try:
-        manifest = Manifest.model_validate(fields, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise wrong("a manifest that this version understands", f"{place}: {first['msg']}") from error
+    manifest = read_sealed(path, Manifest)
     names = manifest.file_names
     if set(manifest.files) != set(names):
         raise wrong(f"the files {', '.join(names)}", ", ".join(sorted(manifest.files)) or "none")

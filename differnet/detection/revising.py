@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from differnet.calibration import Revision, Revisions
 
 if TYPE_CHECKING:
-    from differnet.detection.detector import Detector
+    from differnet.detection.inspector import Inspector
 
 _ENDING = ".thresholds.jsonl"
 
@@ -38,13 +38,13 @@ def revisions_of(folder: Path) -> Revisions:
     return Revisions(place.with_name(place.name + _ENDING))
 
 
-def belongs(revision: Revision, detector: Detector) -> bool:
+def belongs(revision: Revision, detector: Inspector) -> bool:
     """Tell whether a revision is for this model and this calibration."""
     facts = detector.facts()
     return _is_for(revision, facts["model_id"], facts["calibration_id"])
 
 
-def revision_of(detector: Detector, folder: Path) -> Revision | None:
+def revision_of(detector: Inspector, folder: Path) -> Revision | None:
     """Return the revision whose thresholds a detector judges by.
 
     Args:
@@ -62,7 +62,7 @@ def revision_of(detector: Detector, folder: Path) -> Revision | None:
     return next((each for each in known if each.number == number and belongs(each, detector)), None)
 
 
-def in_force(detector: Detector, folder: Path) -> InForce:
+def in_force(detector: Inspector, folder: Path) -> InForce:
     """Find the revision that is in force for a model in ``folder``, and change nothing.
 
     The file is of a place: models that stood there before, and after, have theirs in it too. The last one of
@@ -101,7 +101,7 @@ def _is_for(revision: Revision, model_id: str, calibration_id: str) -> bool:
     return (revision.model_id, revision.calibration_id) == (model_id, calibration_id)
 
 
-def adopt_current(detector: Detector, folder: Path) -> InForce:
+def adopt_current(detector: Inspector, folder: Path) -> InForce:
     """Put the current revision of a model in force.
 
     Args:

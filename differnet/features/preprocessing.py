@@ -65,8 +65,12 @@ class Preprocessing:
         )
         scale = 1.0 / (full_scale * np.asarray(self.std))
         offset = np.asarray(self.mean) / np.asarray(self.std)
-        normalised = resized.astype(np.float32) * scale.astype(np.float32) - offset.astype(np.float32)
-        return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+        # Plane by plane: one pass over memory that lies together, instead of three over what does not.
+        planes = np.empty((3, self.size, self.size), dtype=np.float32)
+        for number, plane in enumerate(planes):
+            np.multiply(resized[:, :, number], scale[number].astype(np.float32), out=plane)
+            plane -= offset[number].astype(np.float32)
+        return planes
 
     def to_json(self) -> dict[str, Any]:
         """Return plain fields."""

@@ -85,11 +85,21 @@ def quality_flags(figures: QualityFigures) -> tuple[str, ...]:
     >>> quality_flags(measure_quality(np.zeros((8, 8, 3), np.uint8)))
     ('constant', 'black')
     """
-    facts = {
-        "constant": figures.constant,
-        "black": figures.black_share >= _NEARLY_ALL,
-        "white": figures.white_share >= _NEARLY_ALL,
-    }
+    return _flags(figures.black_share, figures.white_share, constant=figures.constant)
+
+
+def picture_flags(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[str, ...]:
+    """Return the `quality_flags` of a picture, without measuring what they do not depend on.
+
+    >>> picture_flags(np.full((8, 8, 3), 255, np.uint8))
+    ('constant', 'white')
+    """
+    black, white = _saturated_shares(pixels, int(np.iinfo(pixels.dtype).max))
+    return _flags(black, white, constant=_is_constant(pixels))
+
+
+def _flags(black: float, white: float, *, constant: bool) -> tuple[str, ...]:
+    facts = {"constant": constant, "black": black >= _NEARLY_ALL, "white": white >= _NEARLY_ALL}
     return tuple(name for name, holds in facts.items() if holds)
 
 

@@ -1,0 +1,252 @@
+"""What runs an exported graph: onnxruntime or OpenVINO, behind one small interface. No torch.
+
+A graph takes one picture. Several are judged by running several at once, which suits processors better than
+a larger batch: each thread keeps its own picture in its own cache.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from differnet.records import DiffernetError
+from differnet.runtime.onnx_scan import external_tensors
+
+Inputs = Sequence[NDArray[np.float32]]
+Outputs = list[NDArray[np.float32]]
+Asked = TypeVar("Asked")
+
+
+class RuntimeMissingError(DiffernetError):
+    """A runtime that is not installed, or that refuses a graph."""
+
+
+class Engine(ABC):
+    """A graph that is ready to run.
+
+    Args:
+        folder: That holds the files of the graph.
+
+    Attributes:
+        name: Of the runtime.
+        module: That is imported for it.
+        files: Of a graph, by their names in its folder.
+
+    Raises:
+        RuntimeMissingError: The runtime is not installed, or refuses the graph.
+    """
+
+    name: str
+    module: str
+    files: tuple[str, ...]
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Whether the runtime can be imported here."""
+        return find_spec(cls.module) is not None
+
+    @abstractmethod
+    def __init__(self, folder: Path) -> None: ...
+
+    @abstractmethod
+    def run(self, inputs: Inputs) -> Outputs:
+        """Run the graph on all processors for one picture.
+
+        Args:
+            inputs: One ``(1, 3, size, size)`` a zoom.
+
+        Returns:
+            The outputs in the graph's order, each with one picture.
+        """
+
+    @abstractmethod
+    def stream(
+        self, asked: Iterable[Asked], inputs: Callable[[Asked], Inputs]
+    ) -> Iterator[tuple[Asked, Outputs]]:
+        """Run the graph for pictures one after another, as many at a time as there are processors.
+
+        Args:
+            asked: Whatever stands for a picture.
+            inputs: Turns it into inputs; called from the thread that asks for results.
+
+        Yields:
+            What was asked with its outputs, in order.
+        """
+
+
+def _missing(engine: type[Engine]) -> RuntimeMissingError:
+    return RuntimeMissingError(
+        expected=f"{engine.name} to run the exported model",
+        found="it is not installed",
+        remedy=f"Install it: pip install 'differnet[{engine.name}]', or choose --runtime torch.",
+    )
+
+
+def _module(engine: type[Engine]) -> Any:
+    if not engine.installed():
+        raise _missing(engine)
+    return import_module(engine.module)
+
+
+def _refused(name: str, error: Exception) -> RuntimeMissingError:
+    return RuntimeMissingError(
+        expected=f"a graph that {name} can run",
+        found=next(iter(str(error).strip().splitlines()), type(error).__name__),
+        remedy="Export the model again with the version that is installed here: differnet export.",
+    )
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+class OnnxRuntime(Engine):
+    """onnxruntime on the processor."""
+
+    name = "onnxruntime"
+    module = "onnxruntime"
+    files = ("graph.onnx",)
+
+    def __init__(self, folder: Path) -> None:
+        self._ort = _module(OnnxRuntime)
+        content = (folder / self.files[0]).read_bytes()
+        # A tensor outside of the file would be read from anywhere on the disk.
+        if found := external_tensors(content):
+            raise _refused(self.name, ValueError(f"a graph whose tensor {found[0]!r} lies in another file"))
+        self._content = content
+        self._single = self._session(processors())
+        self._inputs = [given.name for given in self._single.get_inputs()]
+
+    def _session(self, threads: int) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        try:
+            return self._ort.InferenceSession(self._content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its own exceptions share no base but this
+            raise _refused(self.name, error) from error
+
+    def run(self, inputs: Inputs) -> Outputs:
+        """Run the graph for one picture; see `Engine.run`."""
+        found: Outputs = self._single.run(None, dict(zip(self._inputs, inputs, strict=True)))
+        return found
+
+    @cached_property
+    def _lane(self) -> Any:
+        return self._session(1)
+
+    def stream(
+        self, asked: Iterable[Asked], inputs: Callable[[Asked], Inputs]
+    ) -> Iterator[tuple[Asked, Outputs]]:
+        """Run the graph for many; see `Engine.stream`."""
+        lane = self._lane
+
+        def go(given: Inputs) -> Outputs:
+            found: Outputs = lane.run(None, dict(zip(self._inputs, given, strict=True)))
+            return found
+
+        with ThreadPoolExecutor(max_workers=processors()) as pool:
+            waiting: deque[tuple[Asked, Any]] = deque()
+            for each in asked:
+                waiting.append((each, pool.submit(go, inputs(each))))
+                if len(waiting) > 2 * processors():
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+
+
+class OpenVino(Engine):
+    """OpenVINO on the processor, in full precision: where it could, it would take bfloat16."""
+
+    name = "openvino"
+    module = "openvino"
+    files = ("graph.xml", "graph.bin")
+
+    def __init__(self, folder: Path) -> None:
+        ov = _module(OpenVino)
+        self._ov, self._core = ov, ov.Core()
+        try:
+            self._model = self._core.read_model(folder / self.files[0], folder / self.files[1])
+            self._single = self._compile("LATENCY").create_infer_request()
+        except RuntimeError as error:
+            raise _refused(self.name, error) from error
+
+    def _compile(self, hint: str) -> Any:
+        return self._core.compile_model(
+            self._model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": hint}
+        )
+
+    def run(self, inputs: Inputs) -> Outputs:
+        """Run the graph for one picture; see `Engine.run`."""
+        return self._results(self._single, inputs)
+
+    def _results(self, request: Any, inputs: Inputs) -> Outputs:
+        request.infer(dict(enumerate(inputs)), share_inputs=True)
+        return self._outputs(request)
+
+    def _outputs(self, request: Any) -> Outputs:
+        # The request writes over its own memory the next time.
+        return [np.array(request.get_output_tensor(i).data) for i in range(len(self._model.outputs))]
+
+    @cached_property
+    def _lanes(self) -> list[Any]:
+        compiled = self._compile("THROUGHPUT")
+        number = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        return [compiled.create_infer_request() for _ in range(max(2, number) + 1)]
+
+    def stream(
+        self, asked: Iterable[Asked], inputs: Callable[[Asked], Inputs]
+    ) -> Iterator[tuple[Asked, Outputs]]:
+        """Run the graph for many; see `Engine.stream`."""
+        free, waiting = deque(self._lanes), deque[tuple[Asked, Any]]()
+        for each in asked:
+            given = inputs(each)
+            if not free:
+                first, request = waiting.popleft()
+                request.wait()
+                yield first, self._outputs(request)
+                free.append(request)
+            request = free.popleft()
+            request.start_async(dict(enumerate(given)), share_inputs=False)
+            waiting.append((each, request))
+        while waiting:
+            first, request = waiting.popleft()
+            request.wait()
+            yield first, self._outputs(request)
+
+
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (OpenVino, OnnxRuntime)}
+"""By name, the one that is usually fastest first."""
+
+
+def write_openvino(content: bytes, folder: Path) -> None:
+    """Write an ONNX graph in OpenVINO's own form, which reads faster and names no other file.
+
+    Raises:
+        RuntimeMissingError: OpenVINO is not installed, or refuses the graph.
+    """
+    ov = _module(OpenVino)
+    try:
+        ov.save_model(ov.Core().read_model(content, b""), folder / OpenVino.files[0], compress_to_fp16=False)
+    except RuntimeError as error:
+        raise _refused(OpenVino.name, error) from error
+
+
+def installed_runtimes() -> list[str]:
+    """Return the names of the runtimes that are installed here, the usually fastest first."""
+    return [name for name, engine in ENGINES.items() if engine.installed()]

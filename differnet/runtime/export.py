@@ -1,0 +1,307 @@
+"""Export a model to the runtimes that inspect without torch, and prove that it judges as before."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import io
+import logging
+import math
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from torch import Tensor, nn
+
+from differnet.detection.detector import Detector
+from differnet.detection.evidence import RawEvidence
+from differnet.detection.golden import golden_pictures
+from differnet.detection.inspector import Inspector
+from differnet.detection.manifest import EXPORTED, read_manifest, sealed
+from differnet.detection.references import Reference
+from differnet.detection.sources import as_picture
+from differnet.detection.spoiling import broken_parts, reduced, wrong_inputs
+from differnet.durable import whole_folder
+from differnet.features import TILE
+from differnet.images.reading import read_image
+from differnet.records import DiffernetError, Picture
+from differnet.runtime.engines import (
+    ENGINES,
+    Engine,
+    OnnxRuntime,
+    OpenVino,
+    RuntimeMissingError,
+    installed_runtimes,
+    write_openvino,
+)
+from differnet.runtime.exported import EXPORT, TORCH, WHOLES, Export, ExportedDetector, Parity
+from differnet.runtime.graph import Looked, LookingGraph, folded_wholes
+
+Told = Callable[[str], None]
+
+LARGEST_DEVIATION = 1e-3
+"""Of any figure, in its standard deviations over the calibration parts: promise P1 of ``design/trust.md``."""
+
+# A wrong input lies hundreds of standard deviations away, and float32 rounds in proportion: so much of that
+# distance counts as a standard deviation too.
+_FAR = 0.01
+# Good parts that parity is tried on where no pictures are given, as they are and spoilt in every way.
+_PARITY_PARTS, _SPOILT = 16, 3
+# Pictures that are timed, and how often: the quickest counts, which other processes disturb least.
+_TIMED, _ROUNDS = 4, 5
+_VERSIONS = ("differnet", "torch", "onnx", "onnxruntime", "openvino")
+
+
+class ExportError(DiffernetError):
+    """A model that cannot be exported, or whose export judges otherwise than it does."""
+
+
+def export(
+    detector: Detector,
+    folder: Path,
+    runtimes: Sequence[str] = (),
+    pictures: Sequence[Path] = (),
+    told: Told | None = None,
+) -> dict[str, Export]:
+    """Export a model into its own folder, for the runtimes that are installed here.
+
+    Each graph has to judge as the model does, by promise P1: no figure may differ by more than a thousandth
+    of its standard deviation over the calibration parts, and no verdict may differ. An older export is
+    replaced; where it fails, it stands as it was.
+
+    Args:
+        detector: As saved in ``folder``.
+        folder: Of the model.
+        runtimes: Names of `differnet.runtime.engines.ENGINES`; none takes all that are installed.
+        pictures: That parity is tried on; by default small pictures of good parts that the model keeps, as
+            they are and spoilt in every way.
+        told: Called with what was found.
+
+    Returns:
+        What was written, by the runtime.
+
+    Raises:
+        RuntimeMissingError: One is not installed, or none is.
+        ExportError: The model sees pictures in tiles, or a graph judges otherwise.
+        BundleError: ``folder`` holds another model.
+    """
+    say = told or (lambda words: None)
+    chosen = _chosen(runtimes)
+    if reason := exportable(detector):
+        raise ExportError(
+            expected=f"a model that sees pictures of at most {TILE} pixels a side",
+            found=reason,
+            remedy="Inspect with torch, or train at a smaller image size.",
+        )
+    manifest = read_manifest(folder)
+    if manifest.model_id != detector.model_id:
+        raise ExportError(
+            expected=f"model {detector.model_id} in {folder}",
+            found=f"model {manifest.model_id}",
+            remedy="Save the model first.",
+        )
+    looked_at = [read_image(path, detector.settings.reading) for path in pictures]
+    looked_at = looked_at or parity_pictures(detector)
+    found: dict[str, Export] = {}
+    with whole_folder(folder / EXPORTED) as building:
+        content = _onnx(detector, manifest.preprocessing.sizes)
+        wholes = {
+            f"{zoom}.{name}": array
+            for zoom, whole in enumerate(folded_wholes(detector))
+            for name, array in whole.arrays.items()
+        }
+        own = detector._evidence(looked_at)
+        own_ms = _milliseconds(detector, looked_at)
+        for name in chosen:
+            place = building / name
+            place.mkdir()
+            _write_graph(ENGINES[name], content, place)
+            save_file(wholes, place / WHOLES)
+            backbone = detector._network()
+            facts = Export(
+                model_id=detector.model_id,
+                runtime=name,
+                strides=list(backbone.strides),
+                channels=list(backbone.channels),
+                files={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in place.iterdir()},
+                parity=Parity(pictures=len(looked_at), deviation=0.0, flips=0),
+                milliseconds={TORCH: own_ms},
+                versions=_versions(),
+            )
+            calibration = detector._judge().calibration
+            exported = ExportedDetector(manifest, facts, ENGINES[name](place), calibration, wholes)
+            parity = compare(detector, exported, looked_at, own)
+            _require(parity, name)
+            taken = _milliseconds(exported, looked_at)
+            found[name] = facts.model_copy(
+                update={"parity": parity, "milliseconds": {TORCH: own_ms, name: taken}}
+            )
+            (place / EXPORT).write_bytes(sealed(found[name].model_dump(mode="json")))
+            say(
+                f"{name}: {taken:.1f} ms a picture, torch {own_ms:.1f} ms; {parity.pictures} pictures judged "
+                f"alike, figures to {parity.deviation:.1g} standard deviations"
+            )
+        for name in set(ENGINES) - set(chosen):
+            older = folder / EXPORTED / name
+            if older.is_dir() and not older.is_symlink():
+                shutil.copytree(older, building / name)
+    return found
+
+
+def exportable(detector: Detector) -> str:
+    """Say why a model cannot be exported; empty where it can."""
+    side = max(detector.settings.sizes)
+    return f"it sees pictures of {side} pixels a side, in tiles" if side > TILE else ""
+
+
+def compare(
+    detector: Detector,
+    exported: ExportedDetector,
+    pictures: Sequence[Picture],
+    own: RawEvidence | None = None,
+) -> Parity:
+    """Compare an export with its model, picture by picture.
+
+    Args:
+        detector: The model, calibrated.
+        exported: Its export.
+        pictures: At least one.
+        own: Evidence of the model, where it is known already.
+    """
+    raw = detector._evidence(list(pictures)) if own is None else own
+    told = exported._evidence(list(pictures))
+    judge = detector._judge()
+    deviation = 0.0
+    for name, figures in raw.figures.items():
+        good = getattr(judge.calibration, name, None)
+        # The whole's nll follows from its energy, and is calibrated on nothing of its own.
+        if good is None or not figures.size:
+            continue
+        spread = np.maximum(good.std(axis=0), np.finfo(np.float64).tiny)
+        allowed = spread + _FAR * np.abs(figures - good.mean(axis=0))
+        deviation = max(deviation, float((np.abs(told.figures[name] - figures) / allowed).max()))
+    before = [i.record for i in judge.judge_all(raw, pictures, 0.0)]
+    after = [i.record for i in judge.judge_all(told, pictures, 0.0)]
+    flips = sum(a.verdict is not b.verdict for a, b in zip(before, after, strict=True))
+    return Parity(pictures=len(pictures), deviation=deviation, flips=flips)
+
+
+def parity_pictures(detector: Detector) -> list[Picture]:
+    """Return small pictures of good parts that a model keeps, as they are and spoilt in every way.
+
+    A model that keeps none is tried on clouds.
+    """
+    references = detector.references_
+    rule, small = detector.settings.reading, list[Picture]()
+    if references is not None:
+        kept = zip(references.hashes[:_PARITY_PARTS], references.thumbnails, strict=False)
+        pixels = [Reference(sha256, thumbnail, 0.0).pixels for sha256, thumbnail in kept]
+        small = [as_picture(each, rule) for each in pixels if each is not None]
+    rng = np.random.default_rng(detector.settings.seed)
+    if not small:
+        small = golden_pictures(detector.settings.seed, rule)
+    parts = [reduced(part, max(detector.settings.sizes)) for part in small]
+    spoilt: list[Picture] = []
+    for number, part in enumerate(parts[:_SPOILT]):
+        spoilt += broken_parts(part, parts[(number + 1) % len(parts)], rng)
+        spoilt += wrong_inputs(part, rng).values()
+    return [*parts, *spoilt]
+
+
+def _require(parity: Parity, name: str) -> None:
+    if parity.deviation <= LARGEST_DEVIATION and not parity.flips:
+        return
+    raise ExportError(
+        expected=f"{name} to judge as the model does: every verdict the same, and figures to "
+        f"{LARGEST_DEVIATION:g} of their standard deviation over the calibration parts",
+        found=f"{parity.deviation:.3g} of it, and {parity.flips} of {parity.pictures} verdicts others",
+        remedy="Nothing was changed. Inspect with torch, and report this.",
+    )
+
+
+def _chosen(runtimes: Sequence[str]) -> list[str]:
+    if unknown := [name for name in runtimes if name not in ENGINES]:
+        raise RuntimeMissingError(
+            expected=f"one of {', '.join(ENGINES)}", found=repr(unknown[0]), remedy="Choose one of them."
+        )
+    missing = [name for name in runtimes if not ENGINES[name].installed()]
+    chosen = list(dict.fromkeys(runtimes)) or installed_runtimes()
+    if not find_spec("onnx") or not find_spec("onnxscript"):
+        missing.append("onnx")
+    if missing or not chosen:
+        raise RuntimeMissingError(
+            expected="the runtimes to export to, and what writes graphs for them",
+            found=f"{', '.join(missing) or 'none of them'} not installed",
+            remedy="Install them: pip install 'differnet[openvino]' or 'differnet[onnxruntime]'.",
+        )
+    return chosen
+
+
+class _Flat(nn.Module):
+    """A graph whose outputs stand in one row."""
+
+    def __init__(self, graph: LookingGraph) -> None:
+        super().__init__()
+        self.looking = graph
+
+    def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        looked: Looked = self.looking(*pixels)
+        return looked.flat
+
+
+def _onnx(detector: Detector, sizes: Sequence[int]) -> bytes:
+    """Return the graph of a detector as an ONNX file."""
+    graph = _Flat(LookingGraph(detector)).eval().cpu()
+    inputs = tuple(torch.zeros(1, 3, size, size) for size in sizes)
+    with _quietly(), torch.no_grad():
+        program = torch.onnx.export(graph, inputs, dynamo=True, external_data=False, verbose=False)
+        if program is None:
+            raise ExportError(expected="a graph", found="none", remedy="Report this.")
+        return bytes(program.model_proto.SerializeToString())
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep an exporter's words, which are for its makers, from the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _write_graph(engine: type[Engine], content: bytes, place: Path) -> None:
+    if engine is OpenVino:
+        write_openvino(content, place)
+    else:
+        (place / OnnxRuntime.files[0]).write_bytes(content)
+
+
+def _milliseconds(inspector: Inspector, pictures: Sequence[Picture]) -> float:
+    """Return the least time that one picture takes, from pixels to evidence."""
+    least = math.inf
+    for picture in list(pictures[:_TIMED]) * _ROUNDS:
+        started = time.perf_counter()
+        inspector._evidence([picture])
+        least = min(least, 1000 * (time.perf_counter() - started))
+    return least
+
+
+def _versions() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in _VERSIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
