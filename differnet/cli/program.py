@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from differnet import __version__
 from differnet.cli import (
     batch,
+    bench,
     browse,
     calibrate,
     data,
@@ -132,6 +133,7 @@ app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)
 app.add_typer(drift.app, name="drift")
 app.command("evaluate")(evaluate.evaluate)
+app.command("bench")(bench.bench)
 app.command("benchmark")(evaluate.benchmark)
 app.add_typer(flows.app, name="flows")
 app.command("report")(browse.report)

@@ -23,7 +23,9 @@ from differnet.cli.terminal import Terminal, plain_table, terminal
 from differnet.cli.train import (
     DeviceOption,
     DownloadOption,
+    RuntimeOption,
     WeightsOption,
+    export_model,
     load_model,
     require_unused,
     show_model,
@@ -65,6 +67,7 @@ def retrain(
     weights: WeightsOption = None,
     allow_download: DownloadOption = False,
     device: DeviceOption = "auto",
+    runtime: RuntimeOption = "auto",
     place: PlaceOption = USUAL_PLACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -117,6 +120,7 @@ def retrain(
     show_model(shown, new.facts())
     warn_of_few_parts(shown, new.settings, new.facts())
     show_comparison(shown, compared)
+    export_model(shown, new, out, runtime)
     for words_of_one in compared.left_out:
         shown.warn(f"not compared: {words_of_one}")
     if as_json:

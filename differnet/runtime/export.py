@@ -112,7 +112,7 @@ def export(
     looked_at = looked_at or parity_pictures(detector)
     found: dict[str, Export] = {}
     with whole_folder(folder / EXPORTED) as building:
-        content = _onnx(detector, manifest.preprocessing.sizes)
+        content = onnx_graph(_Flat(LookingGraph(detector)), manifest.preprocessing.sizes)
         wholes = {
             f"{zoom}.{name}": array
             for zoom, whole in enumerate(folded_wholes(detector))
@@ -123,7 +123,7 @@ def export(
         for name in chosen:
             place = building / name
             place.mkdir()
-            _write_graph(ENGINES[name], content, place)
+            write_graph(ENGINES[name], content, place)
             save_file(wholes, place / WHOLES)
             backbone = detector._network()
             facts = Export(
@@ -257,9 +257,17 @@ class _Flat(nn.Module):
         return looked.flat
 
 
-def _onnx(detector: Detector, sizes: Sequence[int]) -> bytes:
-    """Return the graph of a detector as an ONNX file."""
-    graph = _Flat(LookingGraph(detector)).eval().cpu()
+def onnx_graph(graph: nn.Module, sizes: Sequence[int]) -> bytes:
+    """Return a graph as the bytes of an ONNX file.
+
+    Args:
+        graph: On the processor; takes one picture a zoom and returns a row of tensors.
+        sizes: Sides of the network's inputs, pixels.
+
+    Raises:
+        ExportError: torch wrote none.
+    """
+    graph = graph.eval()
     inputs = tuple(torch.zeros(1, 3, size, size) for size in sizes)
     with _quietly(), torch.no_grad():
         program = torch.onnx.export(graph, inputs, dynamo=True, external_data=False, verbose=False)
@@ -282,7 +290,8 @@ def _quietly() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _write_graph(engine: type[Engine], content: bytes, place: Path) -> None:
+def write_graph(engine: type[Engine], content: bytes, place: Path) -> None:
+    """Write an ONNX graph in the form that a runtime reads, into a folder that is there."""
     if engine is OpenVino:
         write_openvino(content, place)
     else:

@@ -60,6 +60,8 @@ def short_trainings() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("differnet.detection.DetectorSettings", Short)
+        # Exporting takes longer than such a training.
+        patch.setenv("DIFFERNET_RUNTIME", "torch")
         yield
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import AttributeProto, GraphProto, ModelProto, SparseTensorProto, TensorProto, helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper
 
 from differnet.runtime.onnx_scan import ScanError, external_tensors
 
@@ -22,7 +22,7 @@ def tensor(name: str, *, elsewhere: bool) -> TensorProto:
     return made
 
 
-def graph_of(*tensors: TensorProto, nodes: tuple[object, ...] = ()) -> GraphProto:
+def graph_of(*tensors: TensorProto, nodes: tuple[NodeProto, ...] = ()) -> GraphProto:
     return helper.make_graph(list(nodes), "g", [], [], list(tensors))
 
 
