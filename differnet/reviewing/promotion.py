@@ -29,6 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from differnet.detection.manifest import EXPORTED
 from differnet.durable import alone_in, sync_file, sync_folder, write_file
 from differnet.evaluation.intervals import percent
 from differnet.records import DiffernetError
@@ -267,7 +268,8 @@ def keep_thresholds_beside_previous(model: Path) -> None:
 def _require_model_or_nothing(previous: Path) -> None:
     """Refuse to discard what is no model."""
     names = {path.name for path in previous.iterdir()} if previous.is_dir() else set()
-    strangers = sorted(name for name in names if name != _MANIFEST and not name.endswith(".safetensors"))
+    known = {_MANIFEST, EXPORTED}
+    strangers = sorted(name for name in names if name not in known and not name.endswith(".safetensors"))
     if strangers or (previous.exists() and not previous.is_dir()):
         raise PromotionError(
             expected=f"a model at {previous}, or nothing",
@@ -279,21 +281,25 @@ def _require_model_or_nothing(previous: Path) -> None:
 def _copy(new: Path, coming: Path) -> None:
     """Copy a model to where nobody looks for one, and have it on the disk."""
     coming.mkdir()
-    for file in sorted(new.iterdir()):
-        if file.name == _MANIFEST:
+    for there in sorted(new.rglob("*")):
+        here = coming / there.relative_to(new)
+        if there.is_dir() and not there.is_symlink():
+            here.mkdir()
+            continue
+        if there.name == _MANIFEST:
             # Whole or not at all: by it is told which model this is.
-            write_file(coming / file.name, file.read_bytes())
+            write_file(here, there.read_bytes())
         else:
-            shutil.copyfile(file, coming / file.name)
-            sync_file(coming / file.name)
-        if not filecmp.cmp(file, coming / file.name, shallow=False):
+            shutil.copyfile(there, here)
+            sync_file(here)
+        if not filecmp.cmp(there, here, shallow=False):
             raise PromotionError(
-                expected=f"a copy of {file}",
+                expected=f"a copy of {there}",
                 found="another content",
                 remedy="The disk or the memory is not sound, or the file is being written.",
             )
-    sync_folder(coming)
-    sync_folder(coming.parent)
+    for folder in (*(path for path in coming.rglob("*") if path.is_dir()), coming, coming.parent):
+        sync_folder(folder)
 
 
 def _switch(coming: Path, place: Path) -> Path:

@@ -20,6 +20,7 @@ from differnet.features import sha256_of
 from differnet.images.layouts import read_layout
 from differnet.images.synthetic import make_sample_product
 from differnet.reviewing import ComparedPart, Plan, set_aside
+from differnet.runtime import exports_in
 from differnet.store import Asked, Store
 
 Invoke = Callable[..., Result]
@@ -365,6 +366,8 @@ def test_promotion_back_and_once_more(invoke: Invoke, retrained: tuple[Path, Pat
         return Detector.load(used, "cpu").model_id, Detector.load(previous, "cpu").model_id
 
     assert there() == (new_id, old_id)
+    # What it was exported to comes with it.
+    assert exports_in(used) == exports_in(new) != {}
     assert invoke("promote", new, used, *words, "--anyway").exit_code == 1
     for expected in ((old_id, new_id), (new_id, old_id)):
         back = told(invoke("promote", "--back", used, *words, "--json"))
