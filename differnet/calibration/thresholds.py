@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from differnet.calibration.conformal import (
     CalibrationError,
@@ -273,8 +274,6 @@ def by_escape(
             found=f"{most_escape} and {confidence}",
             remedy="0.05 at a confidence of 0.95 is usual.",
         )
-    from scipy import stats
-
     n, d = len(figures), len(bad)
     # Thresholds at the defects themselves, ascending; the k-th lets at most k of them escape.
     p_broken = stats.binom.cdf(np.arange(d), d, most_escape)
@@ -782,8 +781,6 @@ def _at_least(ordered: Figures, levels: Figures) -> Figures:
 
 def _exact_interval(events: int, of: int) -> tuple[float, float]:
     """Return the interval of Clopper and Pearson 1934; `evaluation` has its own."""
-    from scipy import stats
-
     tail = (1 - _CONFIDENCE) / 2
     low = float(stats.beta.ppf(tail, events, of - events + 1)) if events else 0.0
     return low, float(stats.beta.ppf(1 - tail, events + 1, of - events)) if events < of else 1.0

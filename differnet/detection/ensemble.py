@@ -203,7 +203,8 @@ def _evidence(wholes: Sequence[tuple[PartDensity, ...]], local: Member, features
 def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Features) -> RawEvidence:
     judged = [[w[i].energy(s) for w in wholes] for i, s in enumerate(some.statistics)]
     energies = [torch.stack([energy for energy, _ in of]).mean(0) for of in judged]
-    coordinates = local.wholes[0].leading(some.statistics[0])
+    whitened = [w.whitened(s) for w, s in zip(local.wholes, some.statistics, strict=True)]
+    coordinates = whitened[0][:, : local.wholes[0].coordinates]
     strongest, nll_local, reached, maps = [], [], [], []
     for density, patches, kept in zip(local.patches, some.patches, some.kept, strict=True):
         energy, nats = density.energy(patches, coordinates)
@@ -225,16 +226,15 @@ def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Fe
         nll_local=_figures(torch.stack(nll_local, 1)),
         kinds=_figures(coordinates),
         maps=tuple(maps),
-        shares=tuple(_cell_shares([w[i] for w in wholes], some, i) for i in range(len(some.statistics))),
+        shares=tuple(
+            _cell_shares(*of, some, i) for i, of in enumerate(zip(local.wholes, whitened, strict=True))
+        ),
     )
 
 
-def _cell_shares(wholes: Sequence[PartDensity], some: Features, zoom: int) -> NDArray[np.float32]:
-    """Divide the energy of some parts' wholes, the mean of several densities', among the cells of a zoom."""
-    statistics = some.statistics[zoom]
-    pulls, usual = zip(*(whole.pull(whole.whitened(statistics)) for whole in wholes), strict=True)
-    mean, middle = torch.stack(pulls).mean(0), torch.stack(usual).mean(0)
-    cells = divide_among_cells(some.fields[zoom], mean, middle, some.shares[zoom])
+def _cell_shares(whole: PartDensity, whitened: Tensor, some: Features, zoom: int) -> NDArray[np.float32]:
+    """Divide the energy of some parts' wholes among the cells of one zoom."""
+    cells = divide_among_cells(some.fields[zoom], *whole.pull(whitened), some.shares[zoom])
     return np.asarray(cells.numpy().astype(np.float32))
 
 

@@ -33,7 +33,7 @@ from differnet.features import Backbone
 from differnet.flows import Compose, ElementwiseAffine, Leading, LowRankWhitening, Permutation
 from differnet.flows.coupling import AffineCoupling
 from differnet.flows.transform import FlowError, Transform
-from differnet.runtime.wholes import STATISTICS, FoldedWhole, cell_parts
+from differnet.runtime.wholes import FoldedWhole, cell_parts
 
 _LOG_2PI = math.log(2 * math.pi)
 # Bound of `differnet.detection.context.patch_context` on a part's coordinates.
@@ -364,30 +364,23 @@ def folded_wholes(detector: Detector) -> tuple[FoldedWhole, ...]:
     for zoom, size in enumerate(detector.settings.sizes):
         counts = [_counted(detector.ignored_, size // stride).numpy() for stride in backbone.strides]
         members = [member.wholes[zoom] for member in ensemble.members]
-        folded.append(FoldedWhole(_whole_arrays(members, backbone.channels), counts, backbone.channels))
+        arrays = _whole_arrays(members, ensemble.complete.wholes[zoom])
+        folded.append(FoldedWhole(arrays, counts, backbone.channels))
     return tuple(folded)
 
 
-def _whole_arrays(members: Sequence[PartDensity], channels: Sequence[int]) -> dict[str, NDArray[Any]]:
-    """Return the mean of the members' forms, and their couplings; see `FoldedWhole`."""
-    forms = [_Form.of(member) for member in members]
+def _whole_arrays(members: Sequence[PartDensity], complete: PartDensity) -> dict[str, NDArray[Any]]:
+    """Return the members' mean form, their couplings, and the form of all parts; see `FoldedWhole`."""
+    forms, own = [_Form.of(member) for member in members], _Form.of(complete)
     features = len(forms[0].mean)
     centre = torch.stack([form.mean for form in forms]).mean(0)
     diagonal = torch.stack([form.diagonal for form in forms]).mean(0)
     slope, constant = torch.zeros_like(centre), 0.0
-    # What the members together find usual, summed over the features of every statistic of every map.
-    groups = _groups(channels)
-    usual = torch.zeros(len(groups), features, dtype=torch.float64)
-    usual_offset = torch.zeros(len(groups), dtype=torch.float64)
     for form in forms:
         away = form.mean - centre
         on_rows = form.rows @ away
         slope -= (form.diagonal * away + form.rows.T @ (form.weights * on_rows)) / len(forms)
         constant += float(form.diagonal @ away**2 + form.weights @ on_rows**2) / len(forms)
-        weighed = groups * form.mean
-        mixed = weighed * form.diagonal + (weighed @ form.rows.T * form.weights) @ form.rows
-        usual += mixed / len(forms)
-        usual_offset -= mixed @ away / len(forms)
     rows, weights, rest = _principal(forms, diagonal)
     coupled = [(m, f) for m, f in zip(members, forms, strict=True) if m.shape.couplings]
     width = max((m.shape.leading for m, _ in coupled), default=0)
@@ -403,8 +396,10 @@ def _whole_arrays(members: Sequence[PartDensity], channels: Sequence[int]) -> di
         "slope": slope / features,
         "rows": rows,
         "weights": weights / features,
-        "usual": usual / features,
-        "usual_offset": usual_offset / features,
+        "own_mean": own.mean,
+        "own_diagonal": own.diagonal / features,
+        "own_rows": own.rows,
+        "own_weights": own.weights / features,
         "axes": axes.flatten(0, 1),
         "axes_offset": torch.einsum("mkf,mf->mk", axes, centre - own_means.double()),
         # Two numbers in float64: the constants of the energy and of the nll.
@@ -483,13 +478,6 @@ def _sum(tensors: Sequence[Tensor]) -> Tensor:
 def _counted(ignored: IgnoreMask | None, side: int) -> Tensor:
     """Return how much of each cell of a square map counts."""
     return torch.ones(side, side) if ignored is None else torch.from_numpy(ignored.kept_share(side, side))
-
-
-def _groups(channels: Sequence[int]) -> Tensor:
-    """Return ``(6 maps, features)``: which features are of a statistic of a map."""
-    widths = [width for width in channels for _ in range(STATISTICS)]
-    number = torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))
-    return functional.one_hot(number, len(widths)).T.double()
 
 
 def _principal(forms: Sequence[_Form], diagonal: Tensor) -> tuple[Tensor, Tensor, float]:

@@ -42,7 +42,8 @@ class FoldedWhole:
     """The global densities of one zoom.
 
     With ``x`` the statistics less their centre, the mean of the members' energies before their couplings is
-    ``x . (pull + slope) + constant`` with ``pull = diagonal x + rows^T (weights rows x) + slope``.
+    ``diagonal . x^2 + weights . (rows x)^2 + 2 slope . x + constant``. Among the cells the energy is divided
+    as the density of all parts would have it, see `differnet.detection.ensemble`.
 
     Args:
         arrays: See `differnet.runtime.graph.folded_wholes`.
@@ -77,18 +78,14 @@ class FoldedWhole:
         a = self.arrays
         x = statistics - a["centre"]
         along = x @ a["rows"].T
-        along *= a["weights"]
-        pull = a["diagonal"] * x
-        pull += along @ a["rows"]
-        pull += a["slope"]
-        energy = np.einsum("bf,bf->b", x, pull + a["slope"]).astype(np.float64) + self._constant
+        energy = np.einsum("bf,bf->b", x, a["diagonal"] * x + 2 * a["slope"])
+        energy = (energy + np.square(along) @ a["weights"]).astype(np.float64) + self._constant
         nll = 0.5 * self.features * energy + self._nll_constant
         if self._couplings:
             change, log_det = self._leading(x @ a["axes"].T)
             energy += change / (self._members * self.features)
             nll += (0.5 * change - log_det) / self._members
-        usual = x @ a["usual"].T + a["usual_offset"]
-        return WholeEvidence(np.maximum(energy, _TINY), nll, self._shares(statistics, maps, pull, usual))
+        return WholeEvidence(np.maximum(energy, _TINY), nll, self._shares(statistics, maps))
 
     def _leading(self, along: Figures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return by how much the members' couplings change ``|z|^2``, and their log-determinants, in all."""
@@ -109,22 +106,29 @@ class FoldedWhole:
         change = (np.square(z) - np.square(before)).sum((0, 2))
         return change.astype(np.float64), log_det
 
-    def _shares(self, statistics: Figures, maps: Sequence[Figures], pull: Figures, usual: Figures) -> Figures:
+    def _shares(self, statistics: Figures, maps: Sequence[Figures]) -> Figures:
         """Divide the energy among cells; see `differnet.detection.statistics.divide_among_cells`."""
+        a = self.arrays
+        apart = statistics - a["own_mean"]
+        along = apart @ a["own_rows"].T
+        along *= a["own_weights"]
+        pull = along @ a["own_rows"]
+        pull += a["own_diagonal"] * apart
+        usual = pull * a["own_mean"]
         total: Figures | None = None
         start = 0
-        for i, (features, parts, width) in enumerate(zip(maps, self._parts, self._channels, strict=True)):
+        for features, parts, width in zip(maps, self._parts, self._channels, strict=True):
             batch, rows, columns, _ = features.shape
             flat = features.reshape(batch, rows * columns, width)
             here = slice(start, start + STATISTICS * width)
             start = here.stop
             pulls = pull[:, here].reshape(batch, STATISTICS, width)
             pooled = statistics[:, here].reshape(batch, STATISTICS, width)
-            of_it = usual[:, STATISTICS * i : STATISTICS * (i + 1)]
+            of_it = usual[:, here].reshape(batch, STATISTICS, width).sum(2)
             linear = flat @ pulls[:, [0, 2, 3, 4, 5]].transpose(0, 2, 1)
-            apart = flat - pooled[:, :1]
-            np.square(apart, out=apart)
-            curved = apart @ (pulls[:, 1] / np.maximum(pooled[:, 1], _LEAST_DEVIATION))[:, :, None]
+            squares = flat - pooled[:, :1]
+            np.square(squares, out=squares)
+            curved = squares @ (pulls[:, 1] / np.maximum(pooled[:, 1], _LEAST_DEVIATION))[:, :, None]
             cells = np.einsum("bpk,kp->bp", linear, parts)
             cells += (curved[:, :, 0] - of_it[:, 1:2]) * parts[0]
             cells -= of_it[:, [0, 2, 3, 4, 5]] @ parts
