@@ -37,7 +37,14 @@ from differnet.detection.stored import calibration_of, read_stored, trained_hash
 from differnet.features.preprocessing import Preprocessing
 from differnet.images.reading import ImageError, ReadingRule
 from differnet.records import DiffernetError, Picture
-from differnet.runtime.engines import ENGINES, Engine, Inputs, Outputs, RuntimeMissingError
+from differnet.runtime.engines import (
+    ENGINES,
+    Engine,
+    Inputs,
+    Outputs,
+    RuntimeMissingError,
+    leave_processors_alone,
+)
 from differnet.runtime.evidence import Grid, evidence_of
 from differnet.runtime.wholes import FoldedWhole
 
@@ -223,6 +230,7 @@ class ExportedDetector(Inspector):
             RuntimeMissingError: The runtime is not installed, or the model was not exported to it.
             BundleError: Anything at all is not as it was written, or the graph gives other figures.
         """
+        leave_processors_alone()
         name = choose_runtime(folder, runtime)
         if name == TORCH:
             raise RuntimeMissingError(

@@ -137,6 +137,18 @@ def test_inspecting_imports_no_torch(exported: Path, parts: Parts) -> None:
     assert done.stdout.strip() in {"PASS", "REVIEW", "DEFECT", "OOD"}
 
 
+def test_products_of_numpy_leave_the_processors_to_the_runtime(exported: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from differnet.runtime import ExportedDetector\n"
+        "from threadpoolctl import threadpool_info\n"
+        f"ExportedDetector.load(Path({str(exported)!r}))\n"
+        "sys.exit(max(p['num_threads'] for p in threadpool_info() if p['user_api'] == 'blas') - 1)"
+    )
+    free = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=free)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_new_calibration_keeps_the_export_and_a_new_model_does_not(model: Path, plain: Detector) -> None:
     again = Detector.load(model, "cpu").with_alphas(0.3, 0.2)
     again.save(model)
