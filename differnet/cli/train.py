@@ -412,12 +412,16 @@ def export_model(shown: Terminal, detector: Detector, folder: Path, runtime: str
         return
     found: list[str] = []
     with shown.waiting("exporting the model, and comparing it with itself"):
-        from differnet.runtime.export import export, exportable
+        from differnet.runtime import ExportError, RuntimeMissingError
+        from differnet.runtime.export import export
 
-        if runtime == "auto" and (reason := exportable(detector)):
-            found.append(f"Not exported: {reason}.")
-        else:
+        try:
             export(detector, folder, [] if runtime == "auto" else [runtime], told=found.append)
+        except (ExportError, RuntimeMissingError) as error:
+            if runtime != "auto":
+                raise
+            # Nobody asked for an export, and the model is as good without.
+            found.append(f"Not exported: {error.found}. {error.remedy}")
     for words in found:
         shown.note(words)
     shown.note(f"Pictures will be inspected with {choose_runtime(folder)}; choose another with --runtime.")

@@ -63,8 +63,7 @@ from differnet.detection.manifest import (
     wrong,
 )
 from differnet.detection.references import References, most_bytes
-from differnet.detection.settings import DensitySettings, DetectorSettings, PatchScale
-from differnet.detection.stored import calibration_of, trained_hashes
+from differnet.detection.stored import calibration_of, settings_of, trained_hashes
 from differnet.durable import whole_folder
 from differnet.features import (
     Backbone,
@@ -76,7 +75,6 @@ from differnet.features import (
 )
 from differnet.flows import Flow, HealthReport, UnhealthyFlow, audit
 from differnet.flows.health import FAR, FAR_LIMIT, LARGEST_LIMIT, MEDIAN_LIMIT
-from differnet.images.reading import ReadingRule
 from differnet.records import MOST_REFERENCES, DiffernetError
 
 Told = Callable[[str, str], None]
@@ -293,21 +291,7 @@ def _rebuild(manifest: Manifest, folder: Path, device: str, ensemble: Ensemble) 
     mean, std = ((a, b, c) for a, b, c in (given.mean, given.std))
     preprocessing = tuple(Preprocessing(size, mean, std) for size in given.sizes)
     network = manifest.provenance.backbone
-    settings = DetectorSettings(
-        backbone=network.name,
-        image_size=manifest.settings.image_size,
-        seed=manifest.settings.seed,
-        product=manifest.settings.product,
-        folds=manifest.settings.folds,
-        alpha_review=manifest.calibration.alpha_review,
-        alpha_defect=manifest.calibration.alpha_defect,
-        device=device,
-        density=DensitySettings(**manifest.density.model_dump()),
-        scales=tuple(PatchScale(s.name, tuple(s.strides), s.window, s.zoom) for s in manifest.scales),
-        zooms=tuple(manifest.settings.zooms),
-        references=manifest.settings.references,
-        reading=ReadingRule.from_json(manifest.reading),
-    )
+    settings = settings_of(manifest, device)
     detector = Detector(settings)
     state = _read_tensors(folder / FILES[0])
     origin = f"bundle {folder.name}"

@@ -21,8 +21,10 @@ from differnet.detection.manifest import (
     declared_tensors,
     wrong,
 )
+from differnet.detection.settings import DensitySettings, DetectorSettings, PatchScale
 from differnet.detection.sources import fingerprint
 from differnet.detection.usual import CALIBRATION_ARRAYS
+from differnet.images.reading import ReadingRule
 
 Figures = NDArray[np.float64]
 
@@ -69,6 +71,31 @@ def read_stored(manifest: Manifest, folder: Path) -> StoredCalibration:
     if not all(np.isfinite(figures).all() for figures in arrays.values()):
         raise wrong("finite figures in the calibration", "some that are not")
     return StoredCalibration(arrays, tensors.get("ignored"), tensors["trained_on"])
+
+
+def settings_of(manifest: Manifest, device: str) -> DetectorSettings:
+    """Return the settings of the detector that a bundle holds.
+
+    Raises:
+        DetectorError: They are none.
+        ScaleError: A scale of patches is none.
+    """
+    chosen, rates = manifest.settings, manifest.calibration
+    return DetectorSettings(
+        backbone=manifest.provenance.backbone.name,
+        image_size=chosen.image_size,
+        seed=chosen.seed,
+        product=chosen.product,
+        folds=chosen.folds,
+        alpha_review=rates.alpha_review,
+        alpha_defect=rates.alpha_defect,
+        device=device,
+        density=DensitySettings(**manifest.density.model_dump()),
+        scales=tuple(PatchScale(s.name, tuple(s.strides), s.window, s.zoom) for s in manifest.scales),
+        zooms=tuple(chosen.zooms),
+        references=chosen.references,
+        reading=ReadingRule.from_json(manifest.reading),
+    )
 
 
 def calibration_of(

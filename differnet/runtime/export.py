@@ -110,6 +110,10 @@ def export(
         )
     looked_at = [read_image(path, detector.settings.reading) for path in pictures]
     looked_at = looked_at or parity_pictures(detector)
+    own_ms = _milliseconds(detector, looked_at)
+    if detector.device != "cpu":
+        # What stands on a GPU is timed there; graphs are made, and compared, on the processor that runs them.
+        detector = Detector.load(folder, "cpu")
     found: dict[str, Export] = {}
     with whole_folder(folder / EXPORTED) as building:
         content = onnx_graph(_Flat(LookingGraph(detector)), manifest.preprocessing.sizes)
@@ -119,7 +123,6 @@ def export(
             for name, array in whole.arrays.items()
         }
         own = detector._evidence(looked_at)
-        own_ms = _milliseconds(detector, looked_at)
         for name in chosen:
             place = building / name
             place.mkdir()
@@ -270,9 +273,12 @@ def onnx_graph(graph: nn.Module, sizes: Sequence[int]) -> bytes:
     graph = graph.eval()
     inputs = tuple(torch.zeros(1, 3, size, size) for size in sizes)
     with _quietly(), torch.no_grad():
-        program = torch.onnx.export(graph, inputs, dynamo=True, external_data=False, verbose=False)
+        try:
+            program = torch.onnx.export(graph, inputs, dynamo=True, external_data=False, verbose=False)
+        except Exception as error:  # it fails in many ways, with networks that nobody has tried
+            raise _unwritten(next(iter(str(error).splitlines()), type(error).__name__)) from error
         if program is None:
-            raise ExportError(expected="a graph", found="none", remedy="Report this.")
+            raise _unwritten("none")
         return bytes(program.model_proto.SerializeToString())
 
 
@@ -288,6 +294,14 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def _unwritten(found: str) -> ExportError:
+    return ExportError(
+        expected="a graph of the model",
+        found=found,
+        remedy="Inspect with torch, or choose a convolutional network.",
+    )
 
 
 def write_graph(engine: type[Engine], content: bytes, place: Path) -> None:

@@ -31,11 +31,10 @@ from differnet.detection.manifest import (
     read_sealed,
     wrong,
 )
-from differnet.detection.settings import DensitySettings, DetectorSettings, PatchScale
 from differnet.detection.sources import Source, decoded
-from differnet.detection.stored import calibration_of, read_stored, trained_hashes
+from differnet.detection.stored import calibration_of, read_stored, settings_of, trained_hashes
 from differnet.features.preprocessing import Preprocessing
-from differnet.images.reading import ImageError, ReadingRule
+from differnet.images.reading import ImageError
 from differnet.records import DiffernetError, Picture
 from differnet.runtime.engines import (
     ENGINES,
@@ -173,6 +172,7 @@ class ExportedDetector(Inspector):
         engine: That runs it.
         calibration: What good parts showed.
         wholes: The arrays of the global densities by their names, ``0.`` before those of the first zoom.
+        trained_on: sha256 of the training parts.
 
     Raises:
         CalibrationError: The calibration cannot keep its promise.
@@ -188,26 +188,12 @@ class ExportedDetector(Inspector):
         engine: Engine,
         calibration: Calibration,
         wholes: Mapping[str, NDArray[Any]],
+        trained_on: Sequence[str] = (),
     ) -> None:
         given = manifest.preprocessing
         mean, std = ((a, b, c) for a, b, c in (given.mean, given.std))
-        super().__init__(
-            DetectorSettings(
-                backbone=manifest.provenance.backbone.name,
-                image_size=manifest.settings.image_size,
-                seed=manifest.settings.seed,
-                product=manifest.settings.product,
-                folds=manifest.settings.folds,
-                alpha_review=manifest.calibration.alpha_review,
-                alpha_defect=manifest.calibration.alpha_defect,
-                device="cpu",
-                density=DensitySettings(**manifest.density.model_dump()),
-                scales=tuple(PatchScale(s.name, tuple(s.strides), s.window, s.zoom) for s in manifest.scales),
-                zooms=tuple(manifest.settings.zooms),
-                references=manifest.settings.references,
-                reading=ReadingRule.from_json(manifest.reading),
-            )
-        )
+        super().__init__(settings_of(manifest, "cpu"))
+        self._trained_on = tuple(trained_on)
         self.engine, self.export = engine, export
         self.preprocessing_ = tuple(Preprocessing(size, mean, std) for size in given.sizes)
         self.provenance_ = manifest.provenance.model_dump()
@@ -262,10 +248,8 @@ class ExportedDetector(Inspector):
             wholes = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if not all(np.isfinite(array).all() for array in wholes.values()):
             raise wrong("finite figures of the wholes", "some that are not")
-        detector = cls(manifest, export, ENGINES[runtime](place), calibration, wholes)
-        detector._trained_on = trained_hashes(manifest, stored.trained_on)
-        # Once more, now that it is known what was learned from: a part of those is told in its record.
-        detector._adopt(calibration)
+        learned = trained_hashes(manifest, stored.trained_on)
+        detector = cls(manifest, export, ENGINES[runtime](place), calibration, wholes, learned)
         detector._prove()
         return detector
 

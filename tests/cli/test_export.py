@@ -108,6 +108,24 @@ def test_training_exports_and_says_what_is_fastest(product: Path, invoke: Invoke
     assert "Pictures will be inspected with" in told
 
 
+def test_a_training_ends_well_where_no_graph_can_be_made(
+    product: Path, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise RuntimeError("an operation that no graph has")
+
+    monkeypatch.setattr("torch.onnx.export", failing)
+    words = ["train", product, "--image-size", 64, "--product", "flange"]
+    with short_trainings():
+        ended = invoke(*words, "--out", tmp_path / "one", "--runtime", "auto")
+        forced = invoke(*words, "--out", tmp_path / "two", "--runtime", "onnxruntime")
+    assert ended.exit_code == 0, ended.stderr
+    assert "Not exported: an operation that no graph has" in " ".join(ended.stderr.split())
+    assert exports_in(tmp_path / "one") == {}
+    assert forced.exit_code != 0
+    assert "a graph of the model" in forced.stderr
+
+
 def test_bench_measures_every_runtime(exported: Path, product: Path, invoke: Invoke) -> None:
     ended = invoke("bench", exported, product / "test" / "good", "--rounds", 3, "--limit", 2, "--json")
     assert ended.exit_code == 0, ended.stderr

@@ -14,6 +14,7 @@ from detection.conftest import SIZE, SMALL
 from differnet.detection import Detector
 from differnet.detection.densities import FlowShape, PartDensity, PatchDensity, rebuild_flow
 from differnet.detection.ensemble import Ensemble, Member
+from differnet.flows import Flow
 from differnet.images.synthetic import render_part
 from differnet.runtime.export import export
 
@@ -28,7 +29,7 @@ def with_couplings(detector: Detector, seed: int = 0) -> Detector:
     """
     generator = torch.Generator().manual_seed(seed)
 
-    def coupled(density: PartDensity | PatchDensity, shape: FlowShape) -> torch.nn.Module:
+    def coupled(density: PartDensity | PatchDensity, shape: FlowShape) -> Flow:
         flow = rebuild_flow(shape)
         own = density.flow.state_dict()
         shared = {
@@ -45,12 +46,12 @@ def with_couplings(detector: Detector, seed: int = 0) -> Detector:
         wholes = []
         for whole in of.wholes:
             shape = whole.shape._replace(couplings=couplings, hidden=8, leading=leading)
-            wholes.append(PartDensity(coupled(whole, shape), shape, whole.parts).eval())  # type: ignore[arg-type]
+            wholes.append(PartDensity(coupled(whole, shape), shape, whole.parts).eval())
         patches = []
         for local in of.patches:
             width = 10 + of.wholes[0].coordinates
             shape = local.shape._replace(couplings=3, hidden=8, context=width)
-            patches.append(PatchDensity(coupled(local, shape), shape).eval())  # type: ignore[arg-type]
+            patches.append(PatchDensity(coupled(local, shape), shape).eval())
         return Member(tuple(wholes), tuple(patches))
 
     changed = copy.copy(detector)
