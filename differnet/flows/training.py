@@ -7,11 +7,12 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from differnet.flows.by_hand import CouplingLikelihood
 from differnet.flows.density import Density, Flow
 from differnet.flows.transform import FlowError
 
@@ -170,19 +171,30 @@ def fit_maximum_likelihood(
         _check_material(flow, *held_out, 0.0)
     generator = torch.Generator(device="cpu").manual_seed(plan.seed)
 
-    def loss_of_batch(step: int) -> Tensor:
+    def drawn(step: int) -> tuple[Tensor, Tensor | None]:
         index = torch.randint(len(vectors), (plan.batch,), generator=generator)
         x = vectors[index]
         x = x + noise * torch.randn(x.shape, generator=generator).to(x)
         given = None if context is None else _blurred(context[index], plan, generator)
         if step == 0:
             flow.start_from(x, given)
-        return objective(flow, x, given, generator).mean()
+        return x, given
 
+    by_hand = CouplingLikelihood.of(flow) if objective is negative_log_likelihood else None
+    slope: _Slope
+    if by_hand is not None:
+        slope = _ByHand(by_hand, drawn)
+    else:
+
+        def loss_of_batch(step: int) -> Tensor:
+            x, given = drawn(step)
+            return objective(flow, x, given, generator).mean()
+
+        slope = _Automatic(flow, loss_of_batch)
     look = None
     if held_out is not None:
         look = functools.partial(_mean_loss, flow, *held_out, objective, plan)
-    _descend(flow, loss_of_batch, plan, progress, look, on_check)
+    _descend(flow, slope, plan, progress, look, on_check)
     return flow
 
 
@@ -251,13 +263,64 @@ def fit_reverse_kl(
             )
         return (log_prob + min(1.0, 0.01 + step / heated) * cold).mean()
 
-    _descend(flow, loss_of_batch, plan, progress)
+    _descend(flow, _Automatic(flow, loss_of_batch), plan, progress)
     return flow
+
+
+class _Slope(Protocol):
+    """A loss and its gradients.
+
+    Attributes:
+        parameters: What is learned.
+    """
+
+    parameters: list[nn.Parameter]
+
+    def __call__(self, step: int) -> Tensor:
+        """Return the loss of a step's batch, and leave its gradients at the parameters."""
+
+    def settle(self) -> None:
+        """See that the flow has the parameters as they are now."""
+
+
+class _Automatic:
+    """By automatic differentiation."""
+
+    def __init__(self, flow: nn.Module, loss_of_batch: Callable[[int], Tensor]) -> None:
+        self.parameters = [p for p in flow.parameters() if p.requires_grad]
+        self._loss = loss_of_batch
+
+    def __call__(self, step: int) -> Tensor:
+        loss = self._loss(step)
+        for parameter in self.parameters:
+            parameter.grad = None
+        if bool(torch.isfinite(loss)):
+            torch.autograd.backward(loss)
+        return loss.detach()
+
+    def settle(self) -> None:
+        """The flow's own parameters are what is learned."""
+
+
+class _ByHand:
+    """In closed form."""
+
+    def __init__(
+        self, likelihood: CouplingLikelihood, drawn: Callable[[int], tuple[Tensor, Tensor | None]]
+    ) -> None:
+        self.parameters = [likelihood.weights]
+        self._likelihood, self._drawn = likelihood, drawn
+
+    def __call__(self, step: int) -> Tensor:
+        return self._likelihood.loss(*self._drawn(step))
+
+    def settle(self) -> None:
+        self._likelihood.give()
 
 
 def _descend(
     flow: nn.Module,
-    loss_of_batch: Callable[[int], Tensor],
+    slope: _Slope,
     plan: TrainingPlan,
     progress: Callable[[int, float], None] | None = None,
     held_out_loss: Callable[[], float] | None = None,
@@ -265,7 +328,7 @@ def _descend(
 ) -> None:
     """Take the plan's steps; end in evaluation mode, with the best weights where they are known."""
     flow.eval()
-    parameters = [p for p in flow.parameters() if p.requires_grad]
+    parameters = slope.parameters
     if not parameters:
         return
     optimiser = torch.optim.AdamW(
@@ -281,19 +344,19 @@ def _descend(
     best, best_state, since = math.inf, None, 0
     for step in range(plan.steps):
         flow.train()
-        loss = loss_of_batch(step)
+        loss = slope(step)
         if not bool(torch.isfinite(loss)):
             raise _diverged(step, plan)
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
         # A norm of 5 nats a unit step: only the rare exploding batch is shortened by it.
         torch.nn.utils.clip_grad_norm_(parameters, 5.0)
         optimiser.step()
         schedule.step()
         if progress is not None:
-            progress(step, float(loss.detach()))
+            slope.settle()
+            progress(step, float(loss))
         if held_out_loss is None or ((step + 1) % plan.check_every and step + 1 < plan.steps):
             continue
+        slope.settle()
         flow.eval()
         now = held_out_loss()
         better = now < best
@@ -305,6 +368,7 @@ def _descend(
             since += 1
         if since >= plan.patience:
             break
+    slope.settle()
     flow.eval()
     if best_state is not None:
         flow.load_state_dict(best_state)
@@ -314,7 +378,7 @@ def _descend(
             found=f"none in {plan.steps} steps",
             remedy="Look for extreme vectors among those held out.",
         )
-    if not all(bool(torch.isfinite(p).all()) for p in parameters):
+    if not all(bool(torch.isfinite(p).all()) for p in flow.parameters()):
         raise _diverged(plan.steps, plan)
 
 
