@@ -55,7 +55,11 @@ def patch_context(coordinates: Tensor, rows: int, columns: int) -> Tensor:
         ``(batch, rows, columns, 10 + k)``; coordinates are squashed smoothly into +-4.
     """
     batch, width = coordinates.shape
-    bounded = _COORDINATE_BOUND * torch.tanh(coordinates / _COORDINATE_BOUND)
-    spread = bounded[:, None, None, :].expand(batch, rows, columns, width)
+    spread = squashed(coordinates)[:, None, None, :].expand(batch, rows, columns, width)
     place = position_code(rows, columns).to(coordinates).expand(batch, rows, columns, -1)
     return torch.cat([place, spread], dim=-1)
+
+
+def squashed(coordinates: Tensor) -> Tensor:
+    """Return coordinates squashed smoothly into +-4."""
+    return _COORDINATE_BOUND * torch.tanh(coordinates / _COORDINATE_BOUND)

@@ -9,7 +9,7 @@ otherwise the density is exactly its Gaussian.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from differnet.calibration import Expectation
-from differnet.detection.context import coordinates_for, kinds_for, patch_context
+from differnet.detection.context import coordinates_for, kinds_for, patch_context, position_code, squashed
 from differnet.detection.settings import DensitySettings
 from differnet.flows import (
     Compose,
@@ -46,6 +46,8 @@ _LOOKS, _LOOKED_AT = 10, 512
 
 # Below this many parts no part can be spared to judge the couplings, so there are none.
 _LEAST_PARTS_FOR_COUPLINGS = 12
+# Vectors whose likelihood is asked for at once.
+_TOGETHER = 16_384
 # A covariance of at most 500 features is known to better than a percent from this many vectors.
 _COVARIANCE_VECTORS = 100_000
 
@@ -249,6 +251,52 @@ class PartDensity(nn.Module):
         return self.whitened(statistics)[:, : self.coordinates]
 
 
+@dataclass(frozen=True)
+class _Patches:
+    """Patches of some parts with their condition, made as they are drawn; see `differnet.flows.Material`.
+
+    Attributes:
+        grids: ``(parts, rows, columns, features)``.
+        kinds: ``(parts, k)`` what is said of each part.
+        codes: ``(m, 10)`` what is said of each place that counts.
+        parts: ``(n,)`` numbers of the parts that count.
+        places: ``(m,)`` numbers of the cells that count.
+        whitening: What is done to a vector; ``None`` leaves it as it is.
+    """
+
+    grids: Tensor
+    kinds: Tensor
+    codes: Tensor
+    parts: Tensor
+    places: Tensor
+    whitening: Transform | None = None
+
+    @classmethod
+    def of(cls, grids: Tensor, coordinates: Tensor, parts: Tensor, kept: Tensor | None) -> Self:
+        """Take patches of parts by number, and of each those that are kept; as in `PatchDensity.fit`."""
+        rows, columns = grids.shape[1:3]
+        places = torch.arange(rows * columns) if kept is None else torch.nonzero(kept.flatten())[:, 0]
+        codes = position_code(rows, columns).flatten(0, 1)[places]
+        return cls(grids, squashed(coordinates), codes, parts, places)
+
+    @property
+    def context_features(self) -> int:
+        """Width of the condition."""
+        return self.codes.shape[1] + self.kinds.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.parts) * len(self.places)
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        part, place = index // len(self.places), index % len(self.places)
+        number = self.parts[part]
+        rows, columns, features = self.grids.shape[1:]
+        x = self.grids.view(-1, features)[number * (rows * columns) + self.places[place]]
+        if self.whitening is not None:
+            x = self.whitening(x)[0]
+        return x, torch.cat([self.codes[place], self.kinds[number]], dim=1)
+
+
 class PatchDensity(nn.Module):
     """Local density: of a patch's features, given its position and its part's leading coordinates.
 
@@ -274,47 +322,45 @@ class PatchDensity(nn.Module):
         progress: Progress | None = None,
         kept: Tensor | None = None,
         losses: Losses | None = None,
+        parts: Tensor | None = None,
     ) -> Self:
         """Fit to the patches of good parts.
 
         Args:
-            patches: ``(parts, rows, columns, features)``.
+            patches: ``(parts, rows, columns, features)``, contiguous. They are not copied.
             coordinates: ``(parts, k)`` from `PartDensity.leading`.
             settings: Smoothing, size and steps.
             seed: Of weights, batches and noise.
             progress: Called with (steps done, steps in all).
             kept: ``(rows, columns)`` bool, the patches to learn from; ``None`` takes all.
             losses: Told how the training goes, some fifty times.
+            parts: ``(n,)`` numbers of the parts to learn from; ``None`` for all.
         """
-        parts, rows, columns, features = patches.shape
+        features = patches.shape[3]
+        given = torch.arange(len(patches)) if parts is None else parts
         generator = torch.Generator().manual_seed(seed)
-        held = _held_out(parts, seed) if parts >= _LEAST_PARTS_FOR_COUPLINGS else torch.zeros(parts).bool()
-
-        def counted(grids: Tensor) -> Tensor:
-            # Choosing by a mask copies, and nearly always everything is kept.
-            return grids.flatten(1, 2) if kept is None or bool(kept.all()) else grids[:, kept]
-
-        vectors = counted(patches[~held]).reshape(-1, features)
-        chosen = torch.randperm(len(vectors), generator=generator)[:_COVARIANCE_VECTORS]
-        gaussian = _gaussian(vectors[chosen], noise=settings.noise)
-        width = coordinates.shape[1] + patch_context(coordinates[:1], 1, 1).shape[-1] - coordinates.shape[1]
-        shape = FlowShape(features, width, _rank(gaussian), features, 0, settings.hidden)
+        held = torch.zeros(len(given), dtype=torch.bool)
+        if len(given) >= _LEAST_PARTS_FOR_COUPLINGS:
+            held = _held_out(len(given), seed)
+        seen = _Patches.of(patches, coordinates, given, kept)
+        learned = replace(seen, parts=given[~held])
+        chosen = torch.randperm(len(learned), generator=generator)[:_COVARIANCE_VECTORS]
+        gaussian = _gaussian(learned[chosen][0], noise=settings.noise)
+        shape = FlowShape(features, seen.context_features, _rank(gaussian), features, 0, settings.hidden)
         if not held.any() or not settings.couplings:
             return cls(Flow(gaussian).eval(), shape._replace(context=0))
 
-        context = patch_context(coordinates, rows, columns)
         coupled = shape._replace(couplings=settings.couplings)
         whitening = _links(gaussian)[1]
         # Noise of one size in the standardised features is of this size in each whitened one.
         noise = settings.noise / whitening.scale if isinstance(whitening.scale, Tensor) else settings.noise
         chain = _coupling_chain(coupled, torch.ones(features), seed)
         flow = Flow(chain.transform)
-        z, given = gaussian(counted(patches[held]))[0], counted(context[held])
+        unknown = replace(seen, parts=given[held], whitening=gaussian)
         watch = None
         if losses is not None:
-            some = torch.randperm(z.shape[0] * z.shape[1], generator=generator)[:_LOOKED_AT]
-            unseen = z.reshape(-1, features)[some], given.reshape(-1, width)[some]
-            watch = _Watch(losses, flow, settings.steps, unseen)
+            some = torch.randperm(len(unknown), generator=generator)[:_LOOKED_AT]
+            watch = _Watch(losses, flow, settings.steps, unknown[some])
 
         def stepped(step: int, loss: float) -> None:
             if progress is not None:
@@ -324,17 +370,20 @@ class PatchDensity(nn.Module):
 
         fit_maximum_likelihood(
             flow,
-            gaussian(vectors)[0],
-            counted(context[~held]).reshape(-1, width),
+            replace(learned, whitening=gaussian),
             noise=noise,
             plan=training_plan(settings, seed, settings.steps),
             progress=stepped,
         )
+        standard = Flow(ElementwiseAffine(torch.zeros(features), torch.ones(features)))
+        trained, start = 0.0, 0.0
         with torch.no_grad():
-            trained = flow.log_prob(z, given).mean()
-            start = Flow(ElementwiseAffine(torch.zeros(features), torch.ones(features))).log_prob(z).mean()
+            for first in range(0, len(unknown), _TOGETHER):
+                z, context = unknown[torch.arange(first, min(first + _TOGETHER, len(unknown)))]
+                trained += float(flow.log_prob(z, context).double().sum())
+                start += float(standard.log_prob(z).double().sum())
         # Asked this way round, a likelihood that is NaN loses too.
-        if not float(trained) > float(start):
+        if not trained > start:
             return cls(Flow(gaussian).eval(), shape._replace(context=0))
         return cls(Flow(Compose([*_links(gaussian), chain])).eval(), coupled)
 

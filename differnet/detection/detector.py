@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -22,9 +23,9 @@ from differnet.detection.ensemble import (
     Ensemble,
     Features,
     Member,
+    Told,
     deal,
     held_out,
-    one_thread,
     plain_local,
 )
 from differnet.detection.evidence import RawEvidence
@@ -35,7 +36,8 @@ from differnet.detection.judging import (
     SpoiltParts,
 )
 from differnet.detection.references import References, spread_out, thumbnail_of
-from differnet.detection.settings import DensitySettings, DetectorError, DetectorSettings
+from differnet.detection.settings import DetectorError, DetectorSettings
+from differnet.detection.side_by_side import Say, one_thread, side_by_side
 from differnet.detection.sources import BATCH, Seen, Source, as_picture, decoded, fingerprint
 from differnet.detection.spoiling import broken_parts, reduced, wrong_inputs
 from differnet.detection.statistics import patch_vectors, pooled_statistics
@@ -140,13 +142,7 @@ class Detector(Inspector):
                 features, hashes = features[torch.from_numpy(kept)], [hashes[i] for i in kept]
                 dealt, sources, quality = hashes, [sources[i] for i in kept], quality[kept]
         different = len(set(hashes))
-        members, held = self._cross_fit(features, dealt, different, settings.density, progress, losses)
-        with one_thread():
-            complete = self._fit_member(
-                features, settings.density, len(members), len(members), progress, different, losses
-            )
-        self.ensemble_ = Ensemble(members, complete)
-        held = replace(held, kinds=self.ensemble_.kinds(features))
+        self.ensemble_, held = self._cross_fit(features, dealt, different, progress, losses)
         # A promise rests on parts alone: variations of a part are not exchangeable with other parts.
         rows = slice(None) if self._varied is not None else slice(None, None, each)
         self._held_out, self._held_quality = held[rows], quality[rows]
@@ -344,50 +340,62 @@ class Detector(Inspector):
         features: Features,
         names: Sequence[str],
         different: int,
-        density: DensitySettings,
         progress: Progress | None,
         losses: Losses | None,
-    ) -> tuple[tuple[Member, ...], RawEvidence]:
-        """Fit the members, and judge every picture by the one that has missed it.
+    ) -> tuple[Ensemble, RawEvidence]:
+        """Fit all densities, and judge every picture by the member that has missed it.
 
         Pictures of a name go into one fold; ``different`` parts are on them.
         """
         folds = min(self.settings.folds, len(set(names)))
         fold_of = deal(names, folds, self.settings.seed)
-        members: list[Member] = []
-        held: list[RawEvidence] = []
-        with one_thread():
-            for fold in range(folds):
-                seen = fold_of != fold
-                # Of one part its pictures are dealt, of several the parts.
-                given = min(different, len({name for name, of in zip(names, seen, strict=True) if of}))
-                member = self._fit_member(features[seen], density, fold, folds, progress, given, losses)
-                members.append(member)
-                held.append(held_out(members[-1], features[fold_of == fold]))
+        done = [0] * (folds + 1)
+
+        def fit(number: int, say: Say) -> tuple[Member, RawEvidence | None]:
+            # The last one misses nothing: no part is in a fold of that number.
+            parts = torch.nonzero(fold_of != number)[:, 0]
+            # Of one part its pictures are dealt, of several the parts.
+            given = min(different, len({names[i] for i in parts.tolist()}))
+
+            def told(steps: int, of: int) -> None:
+                def tell() -> None:
+                    done[number] = steps
+                    if progress is not None:
+                        progress("densities", sum(done), (folds + 1) * of)
+
+                say(tell)
+
+            def named(loss: TrainingLoss) -> None:
+                say(partial(self._tell_loss, loss, number, folds, losses))
+
+            member = self._fit_member(features, parts, number, told, given, None if losses is None else named)
+            return member, None if number == folds else held_out(member, features[fold_of == number])
+
+        fitted = side_by_side([partial(fit, number) for number in range(folds + 1)])
+        members = tuple(member for member, _ in fitted)
+        ensemble = Ensemble(members[:-1], members[-1])
+        held = RawEvidence.joined([evidence for _, evidence in fitted if evidence is not None])
         index = torch.cat([torch.nonzero(fold_of == fold)[:, 0] for fold in range(folds)])
-        return tuple(members), RawEvidence.joined(held)[np.argsort(index.numpy())]
+        held = held[np.argsort(index.numpy())]
+        return ensemble, replace(held, kinds=ensemble.kinds(features))
 
     def _fit_member(
         self,
         features: Features,
-        density: DensitySettings,
+        parts: Tensor,
         number: int,
-        folds: int,
-        progress: Progress | None,
+        told: Told,
         different: int,
         losses: Losses | None,
     ) -> Member:
-        def told(done: int, of: int) -> None:
-            if progress is not None:
-                progress("densities", number * of + done, (folds + 1) * of)
-
-        def named(loss: TrainingLoss) -> None:
-            if losses is not None:
-                member = "all parts" if number == folds else f"without fold {number + 1} of {folds}"
-                losses(replace(loss, member=member, density=self._in_words(loss.density)))
-
+        """Fit the densities of a member to parts by their numbers."""
         seed = 1000 * self.settings.seed + 10 * number
-        return Member.fit(features, density, seed, told, different, None if losses is None else named)
+        return Member.fit(features, self.settings.density, seed, told, different, losses, parts)
+
+    def _tell_loss(self, loss: TrainingLoss, number: int, folds: int, losses: Losses | None) -> None:
+        member = "all parts" if number == folds else f"without fold {number + 1} of {folds}"
+        if losses is not None:
+            losses(replace(loss, member=member, density=self._in_words(loss.density)))
 
     def _in_words(self, density: str) -> str:
         """Say what a density is of, by its name in a model."""

@@ -8,8 +8,7 @@ patches, of which there are thousands to a feature, are judged by the one densit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +21,7 @@ from differnet.detection.context import kinds_for
 from differnet.detection.densities import Losses, PartDensity, PatchDensity
 from differnet.detection.evidence import EXTENT_CELLS, REACHES, STRANGEST_SHARE, RawEvidence
 from differnet.detection.settings import DensitySettings
+from differnet.detection.side_by_side import one_thread
 from differnet.detection.statistics import divide_among_cells
 
 # Called with (steps done, steps in all).
@@ -98,6 +98,7 @@ class Member:
         told: Told | None = None,
         different: int | None = None,
         losses: Losses | None = None,
+        parts: Tensor | None = None,
     ) -> Member:
         """Learn from good parts.
 
@@ -108,13 +109,15 @@ class Member:
             told: Called with (steps done, steps in all).
             different: As for `PartDensity.fit`.
             losses: Told how each training goes; densities go by their names in a model.
+            parts: ``(n,)`` numbers of the parts to learn from; ``None`` for all.
         """
+        chosen = torch.arange(len(features)) if parts is None else parts
 
         def of(name: str) -> Losses | None:
             return None if losses is None else lambda loss: losses(replace(loss, density=name))
 
         wholes = tuple(
-            PartDensity.fit(s, density, seed + 100 * i, different, of(f"whole{i}"))
+            PartDensity.fit(s[chosen], density, seed + 100 * i, different, of(f"whole{i}"))
             for i, s in enumerate(features.statistics)
         )
         coordinates = wholes[0].leading(features.statistics[0])
@@ -127,8 +130,9 @@ class Member:
                 if told is not None:
                     told(before + done, total)
 
+            losses_of = of(f"patches{i}")
             fitted.append(
-                PatchDensity.fit(patches, coordinates, density, seed + i + 1, step, kept, of(f"patches{i}"))
+                PatchDensity.fit(patches, coordinates, density, seed + i + 1, step, kept, losses_of, chosen)
             )
             step(density.steps, density.steps)
         return cls(wholes, tuple(fitted))
@@ -257,18 +261,3 @@ def deal(hashes: Sequence[str], folds: int, seed: int) -> Tensor:
     order = torch.randperm(len(different), generator=torch.Generator().manual_seed(seed)).tolist()
     fold_of = {different[part]: place % folds for place, part in enumerate(order)}
     return torch.tensor([fold_of[sha256] for sha256 in hashes])
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute densities on one thread.
-
-    Their matrices are small, and handing them round costs more than it saves: four times as long was
-    seen on two busy cores. It also makes training repeat bit for bit on other numbers of cores.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from differnet.calibration import TailScale, p_values
 from differnet.detection.detector import Detector
-from differnet.detection.ensemble import Features, one_thread, strangest_mean
+from differnet.detection.ensemble import Features, strangest_mean
 from differnet.detection.evidence import RawEvidence
 from differnet.detection.judging import Judge
 from differnet.detection.references import Reference
 from differnet.detection.settings import DetectorError
+from differnet.detection.side_by_side import one_thread
 from differnet.detection.sources import Source, as_picture
 from differnet.detection.typical import Moved, RoundTrip, nearest_typical
 from differnet.records import Record

@@ -115,3 +115,9 @@ def name_of(source: Source) -> str:
     if isinstance(source, Refused):
         return str(source.path)
     return str(source) if isinstance(source, Path | str) else "pixels in memory"
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

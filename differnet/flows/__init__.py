@@ -39,6 +39,7 @@ from differnet.flows.presets import (
 from differnet.flows.tolerances import ToleranceRow, tolerance_table
 from differnet.flows.training import (
     HeldOutCheck,
+    Material,
     TrainingPlan,
     fit_maximum_likelihood,
     fit_reverse_kl,
@@ -78,6 +79,7 @@ __all__ = [
     "Leading",
     "Logit",
     "LowRankWhitening",
+    "Material",
     "PerceptronVelocity",
     "Permutation",
     "Planar",

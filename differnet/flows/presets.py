@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import torch
@@ -17,6 +18,8 @@ from differnet.flows.transform import Compose, FlowError, Inverse, Transform
 
 NICE_START = 0.01
 """Deviation of the last layers' weights that `nice` starts with."""
+
+_DRAWING = threading.Lock()
 
 
 def real_nvp(
@@ -385,7 +388,8 @@ def stack(
             expected="no layers or more", found=f"{layers}", remedy="Give the number of layers of the flow."
         )
     chain: list[Transform] = [first] if first is not None else []
-    with torch.random.fork_rng(devices=[]):
+    # Layers draw their weights from torch's own generator, which all threads share.
+    with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for i in range(layers):
             chain += layer(i)

@@ -81,6 +81,16 @@ class TrainingPlan:
             )
 
 
+class Material(Protocol):
+    """Vectors to train on that are made as they are drawn: all of them at once may fill the memory."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return vectors and their context, ``(n, features)`` and ``(n, context_features)``, by number."""
+
+
 @dataclass(frozen=True)
 class HeldOutCheck:
     """One look at held-out vectors.
@@ -115,7 +125,7 @@ def negative_log_likelihood(
 
 def fit_maximum_likelihood(
     flow: AnyDensity,
-    vectors: Tensor,
+    vectors: Tensor | Material,
     context: Tensor | None = None,
     *,
     noise: Tensor | float = 0.0,
@@ -137,7 +147,7 @@ def fit_maximum_likelihood(
     Args:
         flow: Its parameters are changed; its buffers are only by a data-dependent start
             (`Transform.start_from`).
-        vectors: ``(n, features)``.
+        vectors: ``(n, features)``, or what makes them and their context when they are drawn.
         context: ``(n, context_features)``, or ``None`` for an unconditional flow.
         noise: Standard deviation of the smoothing, a number or one a feature.
         plan: Steps, batch, rates, patience and seed.
@@ -166,16 +176,26 @@ def fit_maximum_likelihood(
         True
     """
     plan = plan or TrainingPlan()
-    _check_material(flow, vectors, context, noise)
+    material = vectors
+    if isinstance(vectors, Tensor):
+        _check_material(flow, vectors, context, noise)
+        material = _Given(vectors, context)
+    elif not len(vectors) or context is not None:
+        raise FlowError(
+            expected="at least one vector to train on, with its own context",
+            found=f"{len(vectors)}" if context is None else "a context beside them",
+            remedy="Give context with the vectors, or tensors of both.",
+        )
+    else:
+        _check_material(flow, *vectors[torch.zeros(1, dtype=torch.long)], noise)
     if held_out is not None:
         _check_material(flow, *held_out, 0.0)
     generator = torch.Generator(device="cpu").manual_seed(plan.seed)
 
     def drawn(step: int) -> tuple[Tensor, Tensor | None]:
-        index = torch.randint(len(vectors), (plan.batch,), generator=generator)
-        x = vectors[index]
+        x, given = material[torch.randint(len(material), (plan.batch,), generator=generator)]
         x = x + noise * torch.randn(x.shape, generator=generator).to(x)
-        given = None if context is None else _blurred(context[index], plan, generator)
+        given = None if given is None else _blurred(given, plan, generator)
         if step == 0:
             flow.start_from(x, given)
         return x, given
@@ -196,6 +216,19 @@ def fit_maximum_likelihood(
         look = functools.partial(_mean_loss, flow, *held_out, objective, plan)
     _descend(flow, slope, plan, progress, look, on_check)
     return flow
+
+
+class _Given:
+    """Vectors and context that are all there."""
+
+    def __init__(self, vectors: Tensor, context: Tensor | None) -> None:
+        self._vectors, self._context = vectors, context
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self._vectors[index], None if self._context is None else self._context[index]
 
 
 def fit_reverse_kl(

@@ -27,10 +27,11 @@ from torch import nn
 
 from differnet.detection.detector import Detector
 from differnet.detection.inspector import Inspector
+from differnet.detection.sources import processors
 from differnet.features import Backbone
 from differnet.images.reading import read_image
 from differnet.records import DiffernetError, Picture
-from differnet.runtime.engines import ENGINES, Engine, processors
+from differnet.runtime.engines import ENGINES, Engine
 from differnet.runtime.export import onnx_graph, write_graph
 from differnet.runtime.exported import TORCH, ExportedDetector, exports_in
 from differnet.runtime.graph import MapsGraph

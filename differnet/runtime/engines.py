@@ -6,7 +6,6 @@ a larger batch: each thread keeps its own picture in its own cache.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from differnet.detection.sources import processors
 from differnet.records import DiffernetError
 from differnet.runtime.onnx_scan import external_tensors
 
@@ -116,12 +116,6 @@ def leave_processors_alone() -> None:
     next picture: with two of each, a picture took 20 ms instead of 14.
     """
     ThreadpoolController().limit(limits=1, user_api="blas")
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 class OnnxRuntime(Engine):

@@ -165,3 +165,42 @@ def test_held_out_vectors_that_are_never_finite_stop_training() -> None:
         fit_maximum_likelihood(
             small_flow(), GOOD, held_out=(torch.full((2, 2), 1e30), None), plan=TrainingPlan(steps=3)
         )
+
+
+class Drawn:
+    """Vectors that are made as they are drawn."""
+
+    def __init__(self, vectors: Tensor, context: Tensor | None) -> None:
+        self.vectors, self.context = vectors, context
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.vectors[index], None if self.context is None else self.context[index]
+
+
+@pytest.mark.parametrize("width", [0, 3])
+def test_vectors_that_are_made_as_they_are_drawn_train_alike(width: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(200, 2, generator=generator)
+    context = torch.randn(200, width, generator=generator) if width else None
+    plan = TrainingPlan(steps=20, batch=32, context_noise=0.1)
+    flows = [real_nvp(2, width, couplings=2, hidden=8) for _ in range(2)]
+    fit_maximum_likelihood(flows[0], vectors, context, noise=0.1, plan=plan)
+    fit_maximum_likelihood(flows[1], Drawn(vectors, context), noise=0.1, plan=plan)
+    for one, other in zip(flows[0].parameters(), flows[1].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_vectors_that_are_made_as_they_are_drawn_are_checked() -> None:
+    flow, context = real_nvp(2, 3, couplings=2, hidden=8), torch.zeros(5, 3)
+    for material, beside in (
+        (Drawn(torch.zeros(0, 2), torch.zeros(0, 3)), None),
+        (Drawn(torch.zeros(5, 2), context), context),
+        (Drawn(torch.zeros(5, 2), None), None),
+        (Drawn(torch.zeros(5, 4), context), None),
+        (Drawn(torch.full((5, 2), math.nan), context), None),
+    ):
+        with pytest.raises(FlowError):
+            fit_maximum_likelihood(flow, material, beside, plan=TrainingPlan(steps=1))
