@@ -228,22 +228,29 @@ class PartDensity(nn.Module):
         return z
 
     @torch.no_grad()
-    def pull(self, whitened: Tensor) -> tuple[Tensor, Tensor]:
+    def pull(self, statistics: Tensor) -> Tensor:
         """Return how each statistic pulls at the energy of the Gaussian part of the density.
 
         Args:
-            whitened: ``(batch, features)`` from `whitened`.
+            statistics: ``(batch, features)``.
 
         Returns:
-            ``pull`` and ``pull * mean``, each ``(batch, features)``: ``sum(pull * statistics - pull * mean)``
-            is ``|z|^2 / D`` before the couplings. ``pull`` is ``cov^{-1} (statistics - mean) / D``.
+            ``(batch, features)`` half the gradient of ``|z|^2 / D`` before the couplings, ``cov^{-1}
+            (statistics - mean) / D``: its product with ``statistics - mean`` is that energy.
         """
         standardise, whitening = gaussian_layers(self.flow)
+        whitened = self.whitened(statistics)
         # The way back with its scale the other way round: Q diag(1/s) z is the inverse covariance at work.
         back = whitening.inverse(whitened / whitening.scale.square())[0] - whitening.mean
-        pull = back / (standardise.scale * self.shape.features)
-        mean = standardise.inverse(whitening.mean[None])[0]
-        return pull, pull * mean
+        pull: Tensor = back / (standardise.scale * self.shape.features)
+        return pull
+
+    @property
+    def mean(self) -> Tensor:
+        """``(features,)`` statistics of the middling part."""
+        standardise, whitening = gaussian_layers(self.flow)
+        mean: Tensor = standardise.inverse(whitening.mean[None])[0][0]
+        return mean
 
     @torch.no_grad()
     def leading(self, statistics: Tensor) -> Tensor:

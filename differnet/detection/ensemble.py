@@ -207,8 +207,7 @@ def _evidence(wholes: Sequence[tuple[PartDensity, ...]], local: Member, features
 def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Features) -> RawEvidence:
     judged = [[w[i].energy(s) for w in wholes] for i, s in enumerate(some.statistics)]
     energies = [torch.stack([energy for energy, _ in of]).mean(0) for of in judged]
-    whitened = [w.whitened(s) for w, s in zip(local.wholes, some.statistics, strict=True)]
-    coordinates = whitened[0][:, : local.wholes[0].coordinates]
+    coordinates = local.wholes[0].leading(some.statistics[0])
     strongest, nll_local, reached, maps = [], [], [], []
     for density, patches, kept in zip(local.patches, some.patches, some.kept, strict=True):
         energy, nats = density.energy(patches, coordinates)
@@ -230,15 +229,20 @@ def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Fe
         nll_local=_figures(torch.stack(nll_local, 1)),
         kinds=_figures(coordinates),
         maps=tuple(maps),
-        shares=tuple(
-            _cell_shares(*of, some, i) for i, of in enumerate(zip(local.wholes, whitened, strict=True))
-        ),
+        shares=tuple(_cell_shares([w[i] for w in wholes], some, i) for i in range(len(some.statistics))),
     )
 
 
-def _cell_shares(whole: PartDensity, whitened: Tensor, some: Features, zoom: int) -> NDArray[np.float32]:
-    """Divide the energy of some parts' wholes among the cells of one zoom."""
-    cells = divide_among_cells(some.fields[zoom], *whole.pull(whitened), some.shares[zoom])
+def _cell_shares(members: Sequence[PartDensity], some: Features, zoom: int) -> NDArray[np.float32]:
+    """Divide the energy of some parts' wholes, the members' mean, among the cells of one zoom.
+
+    The mean of the members' quadratic forms about the mean of their centres: what is the same for every part
+    is left out, and what their couplings change.
+    """
+    centre = torch.stack([member.mean for member in members]).mean(0)
+    pulls = [m.pull(some.statistics[zoom]) + m.pull(centre[None]) for m in members]
+    pull = torch.stack(pulls).mean(0)
+    cells = divide_among_cells(some.fields[zoom], pull, pull * centre, some.shares[zoom])
     return np.asarray(cells.numpy().astype(np.float32))
 
 

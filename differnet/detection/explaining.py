@@ -267,7 +267,7 @@ def _move_wholes(detector: Detector, features: Features) -> list[_MovedWhole]:
         for member in ensemble.members:
             density = member.wholes[zoom]
             moved = nearest_typical(density.flow, statistics, None, limit)
-            pulls = [density.pull(density.whitened(x))[0] for x in (statistics, moved.features)]
+            pulls = [density.pull(x) for x in (statistics, moved.features)]
             shares += _by_map(((statistics - moved.features) * (pulls[0] + pulls[1]))[0], channels)
             energies.append(float(moved.energy[0]))
             changes.append(float(moved.change[0]))

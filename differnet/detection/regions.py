@@ -27,12 +27,16 @@ def strange_regions(
     above = (heat_map >= threshold).astype(np.uint8)
     if not above.any():
         return ()
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+    # Areas are small beside their picture, and labelling takes as long as what is labelled is large.
+    left, top, across, down = cv2.boundingRect(above)
+    heat_map = heat_map[top : top + down, left : left + across]
+    inside = np.ascontiguousarray(above[top : top + down, left : left + across])
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
     regions: list[Region] = []
     for label in range(1, count):
         x, y, width, height, area = (int(v) for v in boxes[label])
         window = (slice(y, y + height), slice(x, x + width))
         peak = float(heat_map[window][labels[window] == label].max())
         p_value = max(least_p, float(p_values(good_peaks, [peak])[0]))
-        regions.append(Region(x, y, width, height, area, peak, p_value))
+        regions.append(Region(left + x, top + y, width, height, area, peak, p_value))
     return tuple(sorted(regions, key=lambda r: -r.peak)[:_MOST_REGIONS])

@@ -147,54 +147,86 @@ class MapsGraph(nn.Module):
 class PatchGraph(nn.Module):
     """A local density on ``(batch, features, cells, cells)`` maps.
 
-    Features keep their places throughout: a coupling's network has weights of zero for those that it does
-    not see, and says nothing of those that it does not move. That costs some operations and saves moving
-    the maps about, which costs more.
+    Features that every coupling sees, or moves, together are one group, and a map of its own: nothing is cut
+    up or put together on the way. Where halves take turns, these are the groups.
 
     Args:
         density: Trained.
         cells: Side of the grid.
     """
 
-    matrix: Tensor
-    offset: Tensor
+    kinds: Tensor
 
     def __init__(self, density: PatchDensity, cells: int) -> None:
         super().__init__()
         links = _links(density.flow.transform)
         self.features = density.shape.features
         matrix, offset, log_det = _folded(Compose(links[:2]))
-        self.register_buffer("matrix", matrix.float()[:, :, None, None])
-        self.register_buffer("offset", offset.float())
         chain = _walked(links[2], self.features) if len(links) > 2 else None
         if chain is not None and not (bool((chain.scale == 1).all()) and bool((chain.shift == 0).all())):
             raise _unknown(links[2])
-        code = position_code(cells, cells)
-        self.couplings = nn.ModuleList(
-            PatchCouplingGraph(coupling, code) for coupling in (chain.couplings if chain else ())
+        couplings = chain.couplings if chain else ()
+        groups = _groups(couplings, self.features)
+        self.entries = nn.ModuleList(
+            _Convolution(matrix[group].float(), offset[group].float()) for group in groups
         )
+        code = position_code(cells, cells)
+        self.couplings = nn.ModuleList(PatchCouplingGraph(c, groups, code) for c in couplings)
+        kinds = [c.context[:, code.shape[-1] :] for c in couplings]
+        self.register_buffer("kinds", torch.cat(kinds) if kinds else torch.zeros(0, 0))
         self.constant = 0.5 * self.features * _LOG_2PI - log_det
 
     def forward(self, vectors: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """Return energy, and nll in nats, of every patch, each ``(batch, cells, cells)``."""
-        z = functional.conv2d(vectors, self.matrix, self.offset)
-        if not self.couplings:
-            square = z.square().sum(1)
-            return square / self.features, 0.5 * square + self.constant
-        squashed = _SQUASH * torch.tanh(coordinates / _SQUASH)
-        slopes: list[Tensor] = []
-        for coupling in self.couplings:
-            z, slope = coupling(z, squashed)
-            slopes.append(slope)
-        square = z.square().sum(1)
-        log_det = _sum(slopes).sum(1)
-        return square / self.features, 0.5 * square + self.constant - log_det
+        z = [entry(vectors) for entry in self.entries]
+        slopes: list[list[Tensor]] = [[] for _ in z]
+        if self.couplings:
+            kinds = functional.linear(_SQUASH * torch.tanh(coordinates / _SQUASH), self.kinds)
+            for coupling, kind in zip(self.couplings, kinds.chunk(len(self.couplings), 1), strict=True):
+                for group, (moved, slope) in coupling(z, kind).items():
+                    z[group] = moved
+                    slopes[group].append(slope)
+        square = _sum([each.square().sum(1) for each in z])
+        nats = 0.5 * square + self.constant
+        if log_dets := [_sum(of_group).sum(1) for of_group in slopes if of_group]:
+            nats = nats - _sum(log_dets)
+        return square / self.features, nats
+
+
+class _Convolution(nn.Module):
+    """A product of every cell's features with one matrix.
+
+    Args:
+        matrix: ``(outputs, features)``.
+        offset: ``(outputs,)``; ``None`` for none.
+    """
+
+    matrix: Tensor
+    offset: Tensor | None
+
+    def __init__(self, matrix: Tensor, offset: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("matrix", matrix[:, :, None, None].contiguous())
+        self.register_buffer("offset", offset)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Return ``(batch, outputs, rows, columns)``."""
+        return functional.conv2d(cells, self.matrix, self.offset)
+
+
+def _groups(couplings: Sequence[_Folded], features: int) -> list[Tensor]:
+    """Return the numbers of features that every coupling treats alike, group by group."""
+    treated: dict[tuple[bool, ...], list[int]] = {}
+    for feature in range(features):
+        treated.setdefault(tuple(bool(c.moved[feature]) for c in couplings), []).append(feature)
+    return [torch.tensor(numbers) for numbers in treated.values()]
 
 
 class _Folded(NamedTuple):
     """An affine coupling whose features keep their places, as matrices.
 
     Attributes:
+        moved: ``(features,)`` bool; the others are seen.
         seen: ``(hidden, features)``.
         context: ``(hidden, context features)``.
         enter: ``(hidden,)`` bias of both.
@@ -204,6 +236,7 @@ class _Folded(NamedTuple):
         bounds: On log scale and shift.
     """
 
+    moved: Tensor
     seen: Tensor
     context: Tensor
     enter: Tensor
@@ -234,7 +267,10 @@ class _Folded(NamedTuple):
         says, says_bias = torch.zeros(2, width, hidden), torch.zeros(2, width)
         says[:, place[kept:]], says_bias[:, place[kept:]] = said, bias
         scale_bound, shift_bound = (float(bound) for bound in bounds)
+        is_moved = torch.zeros(width, dtype=torch.bool)
+        is_moved[place[kept:]] = True
         return cls(
+            is_moved,
             seen,
             enter[:, kept:].contiguous(),
             net.enter.bias.detach(),
@@ -252,40 +288,46 @@ class PatchCouplingGraph(nn.Module):
 
     Args:
         folded: The coupling.
+        groups: Numbers of the features of each group of maps.
         code: ``(cells, cells, k)`` where each patch is.
     """
 
-    seen: Tensor
     where: Tensor
-    kind: Tensor
-    middle: Tensor
-    middle_bias: Tensor
-    says: Tensor
-    says_bias: Tensor
 
-    def __init__(self, folded: _Folded, code: Tensor) -> None:
+    def __init__(self, folded: _Folded, groups: Sequence[Tensor], code: Tensor) -> None:
         super().__init__()
         where = code @ folded.context[:, : code.shape[-1]].T + folded.enter
-        self.register_buffer("seen", folded.seen[:, :, None, None])
         self.register_buffer("where", where.permute(2, 0, 1)[None].contiguous())
-        self.register_buffer("kind", folded.context[:, code.shape[-1] :].contiguous())
-        self.register_buffer("middle", folded.middle[:, :, None, None])
-        self.register_buffer("middle_bias", folded.middle_bias)
-        self.register_buffer("says", folded.says[:, :, None, None])
-        self.register_buffer("says_bias", folded.says_bias)
+        self.moved = [i for i, group in enumerate(groups) if bool(folded.moved[group[0]])]
+        self.seen = [i for i in range(len(groups)) if i not in self.moved]
+        self.enter = nn.ModuleList(_Convolution(folded.seen[:, groups[i]]) for i in self.seen)
+        self.middle = _Convolution(folded.middle, folded.middle_bias)
+        width = len(folded.moved)
+        says, bias = folded.says.reshape(2, width, -1), folded.says_bias.reshape(2, width)
+        self.slopes, self.shifts = (
+            nn.ModuleList(_Convolution(says[k][groups[i]], bias[k][groups[i]]) for i in self.moved)
+            for k in range(2)
+        )
         self.input_bound = folded.input_bound
         self.scale_bound, self.shift_bound = folded.bounds
-        self.features = folded.seen.shape[1]
 
-    def forward(self, z: Tensor, squashed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mapped features and their log scales, both of the shape of ``z``."""
-        kind = functional.linear(squashed, self.kind)[:, :, None, None]
-        bounded = z.clamp(-self.input_bound, self.input_bound)
-        hidden = (functional.conv2d(bounded, self.seen) + self.where + kind).relu()
-        hidden = functional.conv2d(hidden, self.middle, self.middle_bias).relu()
-        said = functional.softsign(functional.conv2d(hidden, self.says, self.says_bias))
-        slope = self.scale_bound * said[:, : self.features]
-        return z * slope.exp() + self.shift_bound * said[:, self.features :], slope
+    def forward(self, z: Sequence[Tensor], kind: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
+        """Return the features that it moves and their log scales, by the number of their group.
+
+        Args:
+            z: Each ``(batch, features, cells, cells)``, one a group.
+            kind: ``(batch, hidden)`` what the kind of part adds to what the network sees.
+        """
+        bounded = [z[i].clamp(-self.input_bound, self.input_bound) for i in self.seen]
+        entered = [enter(of) for enter, of in zip(self.enter, bounded, strict=True)]
+        hidden = _sum([*entered, self.where, kind[:, :, None, None]]).relu()
+        hidden = self.middle(hidden).relu()
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        for group, to_slope, to_shift in zip(self.moved, self.slopes, self.shifts, strict=True):
+            slope = self.scale_bound * functional.softsign(to_slope(hidden))
+            shift = self.shift_bound * functional.softsign(to_shift(hidden))
+            found[group] = z[group] * slope.exp() + shift, slope
+        return found
 
 
 @dataclass(frozen=True)
@@ -364,14 +406,14 @@ def folded_wholes(detector: Detector) -> tuple[FoldedWhole, ...]:
     for zoom, size in enumerate(detector.settings.sizes):
         counts = [_counted(detector.ignored_, size // stride).numpy() for stride in backbone.strides]
         members = [member.wholes[zoom] for member in ensemble.members]
-        arrays = _whole_arrays(members, ensemble.complete.wholes[zoom])
+        arrays = _whole_arrays(members)
         folded.append(FoldedWhole(arrays, counts, backbone.channels))
     return tuple(folded)
 
 
-def _whole_arrays(members: Sequence[PartDensity], complete: PartDensity) -> dict[str, NDArray[Any]]:
-    """Return the members' mean form, their couplings, and the form of all parts; see `FoldedWhole`."""
-    forms, own = [_Form.of(member) for member in members], _Form.of(complete)
+def _whole_arrays(members: Sequence[PartDensity]) -> dict[str, NDArray[Any]]:
+    """Return the members' mean form and their couplings; see `FoldedWhole`."""
+    forms = [_Form.of(member) for member in members]
     features = len(forms[0].mean)
     centre = torch.stack([form.mean for form in forms]).mean(0)
     diagonal = torch.stack([form.diagonal for form in forms]).mean(0)
@@ -396,10 +438,6 @@ def _whole_arrays(members: Sequence[PartDensity], complete: PartDensity) -> dict
         "slope": slope / features,
         "rows": rows,
         "weights": weights / features,
-        "own_mean": own.mean,
-        "own_diagonal": own.diagonal / features,
-        "own_rows": own.rows,
-        "own_weights": own.weights / features,
         "axes": axes.flatten(0, 1),
         "axes_offset": torch.einsum("mkf,mf->mk", axes, centre - own_means.double()),
         # Two numbers in float64: the constants of the energy and of the nll.

@@ -134,7 +134,8 @@ def test_the_energy_of_the_whole_is_divided_among_cells_exactly(parts: int, *, i
         kept[1][:4, :5] = 0
     statistics = pooled_statistics(maps, kept)
     whole = PartDensity.fit(statistics, DensitySettings(couplings=0), seed=0)
-    pull, usual = whole.pull(whole.whitened(statistics))
+    pull = whole.pull(statistics)
+    usual = pull * whole.mean
     energy = whole.energy(statistics)[0]
     torch.testing.assert_close((pull * statistics - usual).sum(1), energy, rtol=1e-3, atol=1e-4)
     cells = divide_among_cells(maps, pull, usual, kept)
@@ -151,6 +152,7 @@ def test_what_is_odd_in_one_place_is_found_there() -> None:
     whole = PartDensity.fit(pooled_statistics(maps), DensitySettings(couplings=0), seed=0)
     maps[0][0, :, 10:13, 4:7] += 6
     statistics = pooled_statistics(maps)[:1]
-    cells = divide_among_cells([maps[0][:1]], *whole.pull(whole.whitened(statistics)))[0]
+    pull = whole.pull(statistics)
+    cells = divide_among_cells([maps[0][:1]], pull, pull * whole.mean)[0]
     inside = cells[10:13, 4:7].sum()
     assert float(inside / cells.sum()) > 0.6

@@ -133,7 +133,7 @@ FAULTS: dict[str, Callable[[FoldedWhole], None]] = {
         whole.arrays["weights"], 1.1, out=whole.arrays["weights"]
     ),
     "a coupling says nothing": lambda whole: whole.arrays["coupling1.says_bias"].fill(-50),
-    "what is usual is forgotten": lambda whole: whole.arrays["own_mean"].fill(0),
+    "what is usual is forgotten": lambda whole: whole.arrays["centre"].fill(0),
 }
 
 
