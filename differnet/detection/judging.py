@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -371,6 +371,20 @@ class Identity:
     learned: frozenset[str] = frozenset()
 
 
+class _Weighed(NamedTuple):
+    """Raw evidence of some parts, calibrated.
+
+    Attributes:
+        raw: As it was.
+        figures: ``(parts,)`` strangeness by the name of the evidence; NaN where any evidence is not finite.
+        heat: ``(parts, rows, columns)``.
+    """
+
+    raw: RawEvidence
+    figures: dict[str, Figures]
+    heat: NDArray[np.float32]
+
+
 class Judge:
     """Turn raw evidence into inspections by one calibration.
 
@@ -490,20 +504,27 @@ class Judge:
         self, raw: RawEvidence, pictures: Sequence[Picture], milliseconds: float
     ) -> Iterator[Inspection]:
         """Judge pictures by their evidence, one at a time: a heat map is as large as its picture."""
+        weighed = self._weighed(raw)
         for index, picture in enumerate(pictures):
-            yield self.judge(raw, index, picture, milliseconds)
+            yield self._inspection(weighed, index, picture, milliseconds)
 
     def judge(self, raw: RawEvidence, index: int, picture: Picture, milliseconds: float) -> Inspection:
         """Judge the picture whose evidence stands at ``index``."""
-        one = raw[slice(index, index + 1)]
+        return self._inspection(self._weighed(raw[slice(index, index + 1)]), 0, picture, milliseconds)
+
+    def _weighed(self, raw: RawEvidence) -> _Weighed:
         # What is not finite is caught below; it only must not warn on its way there.
         with np.errstate(invalid="ignore", over="ignore"):
-            surprises = self.usual.surprises(one)
-            figures = {name: float(v[0]) for name, v in self._strangeness(one, surprises).items()}
-            figures["wrongness"] = float(self.wrongness(one)[0])
-        if not raw.is_finite(index):
-            # Minus infinity would look like the most usual part of all.
-            figures = dict.fromkeys(figures, math.nan)
+            surprises = self.usual.surprises(raw)
+            figures = self._strangeness(raw, surprises) | {"wrongness": self.wrongness(raw)}
+            heat = self.calibration.heat_maps(raw, surprises)
+        finite = np.array([raw.is_finite(i) for i in range(len(raw.whole))])
+        # Minus infinity would look like the most usual part of all.
+        return _Weighed(raw, {n: np.where(finite, v, math.nan) for n, v in figures.items()}, heat)
+
+    def _inspection(self, weighed: _Weighed, index: int, picture: Picture, milliseconds: float) -> Inspection:
+        raw = weighed.raw
+        figures = {name: float(of[index]) for name, of in weighed.figures.items()}
         evidence = CalibratedEvidence(
             total=figures["total"],
             whole=figures["whole"],
@@ -523,24 +544,25 @@ class Judge:
         if verdict is Verdict.INVALID:
             return Inspection(self._record(picture, verdict, reasons, inference_ms=milliseconds))
         known = self.calibration
-        heat = known.heat_maps(one, surprises)[0]
-        heat = cv2.resize(heat, (picture.width, picture.height), interpolation=cv2.INTER_LINEAR)
+        heat = cv2.resize(
+            weighed.heat[index], (picture.width, picture.height), interpolation=cv2.INTER_LINEAR
+        )
         if known.ignored is not None:
             # Interpolation carries heat half a patch into the region.
             heat[known.ignored.over(*heat.shape)] = 0
         least = 0.0 if known.promised else smallest_alpha(known.parts)
         regions = strange_regions(heat, self.region_threshold, known.peaks, least)
         dimensions, scales = self.identity.dimensions, np.array(self.identity.dimensions[1:])
-        whole, local = float(raw.nll_whole[index]), float(raw.nll_local[index] @ scales)
+        nll_whole, local = float(raw.nll_whole[index]), float(raw.nll_local[index] @ scales)
         record = self._record(
             picture,
             verdict,
             reasons,
-            nll_global=whole * dimensions[0],
+            nll_global=nll_whole * dimensions[0],
             nll_local=local,
             typicality_global=_typicality(float(raw.whole[index, 0]), dimensions[0]),
             typicality_local=sum(map(_typicality, raw.local[index].tolist(), scales.tolist())),
-            bits_per_dim_global=whole / math.log(2),
+            bits_per_dim_global=nll_whole / math.log(2),
             bits_per_dim_local=local / (int(scales.sum()) * math.log(2)),
             strangeness=evidence.total,
             **_conformal(evidence),

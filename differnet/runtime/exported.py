@@ -31,7 +31,7 @@ from differnet.detection.manifest import (
     read_sealed,
     wrong,
 )
-from differnet.detection.sources import Source, decoded
+from differnet.detection.sources import Batch, Source, decoded
 from differnet.detection.stored import calibration_of, read_stored, settings_of, trained_hashes
 from differnet.features.preprocessing import Preprocessing
 from differnet.images.reading import ImageError
@@ -51,6 +51,8 @@ EXPORT, WHOLES = "export.json", "wholes.safetensors"
 TORCH = "torch"
 RUNTIMES = ("auto", TORCH, *ENGINES)
 
+# Pictures that are judged at once: the global densities are the same few megabytes for all of them.
+_TOGETHER = 8
 _UNFIT = (ArithmeticError, LookupError, OSError, TypeError, ValueError)
 
 
@@ -299,13 +301,17 @@ class ExportedDetector(Inspector):
     def _raw(self, outputs: Outputs) -> RawEvidence:
         return evidence_of(outputs, self._wholes, self._grids, self._kinds)
 
+    def _raw_of(self, some: Sequence[Outputs]) -> RawEvidence:
+        """Return evidence of pictures that the graph saw one by one."""
+        return self._raw([np.concatenate(of_all) for of_all in zip(*some, strict=True)])
+
     def _evidence(self, pictures: list[Picture]) -> RawEvidence:
         if len(pictures) == 1:
             return self._raw(self.engine.run(self._inputs(pictures[0])))
-        return RawEvidence.joined([self._raw(out) for _, out in self.engine.stream(pictures, self._inputs)])
+        return self._raw_of([outputs for _, outputs in self.engine.stream(pictures, self._inputs)])
 
     def _looked(self, pictures: Sequence[Source]) -> Iterator[Looked]:
-        """Decode pictures ahead, and look at some while those before them are judged, one by one."""
+        """Decode pictures ahead, and look at some while those before them are judged."""
         if len(pictures) == 1:
             yield from super()._looked(pictures)
             return
@@ -319,15 +325,21 @@ class ExportedDetector(Inspector):
                         yield source, picture
 
         started = time.perf_counter()
+        batch: Batch = []
+        found: list[Outputs] = []
         for (_, picture), outputs in self.engine.stream(sound(), lambda given: self._inputs(given[1])):
             while waiting[0][1] is not picture:
-                yield Looked([waiting.popleft()], None, 0.0)
-            evidence = self._raw(outputs)
-            now = time.perf_counter()
-            yield Looked([waiting.popleft()], evidence, 1000 * (now - started))
-            started = time.perf_counter()
-        for pair in waiting:
-            yield Looked([pair], None, 0.0)
+                batch.append(waiting.popleft())
+            batch.append(waiting.popleft())
+            found.append(outputs)
+            if len(found) == _TOGETHER:
+                evidence, now = self._raw_of(found), time.perf_counter()
+                yield Looked(batch, evidence, 1000 * (now - started) / len(found))
+                batch, found, started = [], [], time.perf_counter()
+        if batch or waiting:
+            rest = self._raw_of(found) if found else None
+            taken = 1000 * (time.perf_counter() - started) / max(1, len(found))
+            yield Looked([*batch, *waiting], rest, taken)
 
     def _prove(self) -> None:
         """Raise unless the graph reproduces the figures that the model gave for its golden pictures."""
