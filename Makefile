@@ -36,7 +36,7 @@ STAMP := $(VENV)/.installed-$(TORCH)-$(TORCH_VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format benchmark reports soak dashboard-reports flow-reports clean environment
+.PHONY: help demo test lint format benchmark reports soak speed dashboard-reports flow-reports clean environment
 
 help:  ## this list
 	@echo "differnet: anomaly detection on normalizing flows, with verdicts whose error rate is stated"
@@ -74,6 +74,9 @@ reports: environment  ## rebuild reports/accuracy.md: three seeds of every case,
 
 soak: environment  ## rebuild reports/trust.md: hostile files, killed jobs, faults of the disk in full, two hours
 	@$(BIN)/python benchmarks/trust_report.py
+
+speed: environment  ## rebuild reports/speed.md: what training and inspecting take beside the bare network, an hour
+	@$(BIN)/python benchmarks/speed.py
 
 dashboard-reports: environment  ## rebuild reports/dashboard: pictures of every page, what each takes, half an hour
 	@$(BIN)/python benchmarks/dashboard_report.py
