@@ -46,6 +46,16 @@ IgnoreOption = Annotated[
 ]
 
 
+FeaturesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--features",
+        metavar="FOLDER",
+        help="Folder that keeps what the network makes of pictures, half a megabyte each, for next time.",
+    ),
+]
+
+
 class Quality(StrEnum):
     """How closely a detector looks; see `DetectorSettings.of_quality`."""
 
@@ -111,6 +121,7 @@ def train(
         bool,
         typer.Option("--keep-suspects", help="Learn also from parts that are probably not good."),
     ] = False,
+    features: FeaturesOption = None,
     references: Annotated[
         int,
         typer.Option(
@@ -126,7 +137,8 @@ def train(
 ) -> None:
     """Learn what good parts look like, and calibrate the two thresholds.
 
-    Defective parts in DATA are not used. Prints the model's folder.
+    Defective parts in DATA are not used. Prints the model's folder. Several processes, or several GPUs, share
+    the work where torchrun starts them: torchrun --nproc-per-node 2 -m differnet train DATA --out MODEL.
     """
     from differnet.images.layouts import read_layout
 
@@ -135,6 +147,7 @@ def train(
     dataset = read_layout(folder, layout).of_one_product(product)
     with shown.waiting("loading torch"):
         from differnet.detection import DetectorSettings
+        from differnet.detection.team import joined_team
 
     settings = DetectorSettings.of_quality(
         quality.value,
@@ -149,9 +162,15 @@ def train(
         product=product or dataset.product_name,
         keep_suspects=keep_suspects,
         ignore=ignore,
+        features=features,
         references=references,
     )
-    detector = train_detector(shown, settings, dataset)
+    with joined_team() as team:
+        if team.rank:
+            # Everybody ends with the same model; the first writes it, and speaks.
+            learn_quietly(settings, dataset)
+            return
+        detector = train_detector(shown, settings, dataset)
     detector.save(out)
     show_model(shown, detector.facts())
     export_model(shown, detector, out, runtime)
@@ -171,6 +190,18 @@ def train(
     shown.note(f"Next: differnet inspect {out} PICTURES --out runs/first")
     if detector.skipped:
         raise typer.Exit(ExitCode.QUARANTINED)
+
+
+def learn_quietly(settings: DetectorSettings, dataset: Dataset) -> None:
+    """Take a share in training a detector that another process keeps.
+
+    Args:
+        settings: Of the detector.
+        dataset: As for `train_detector`.
+    """
+    from differnet.detection import Detector
+
+    Detector(settings).fit([part.path for part in dataset.train_good])
 
 
 def train_detector(shown: Terminal, settings: DetectorSettings, dataset: Dataset) -> Detector:

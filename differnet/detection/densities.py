@@ -135,6 +135,7 @@ def _coupling_chain(shape: FlowShape, spread: Tensor, seed: int) -> Leading:
         couplings=shape.couplings,
         hidden=shape.hidden,
         first=rescale,
+        redrawn=False,
         seed=seed,
     )
     return Leading(couplings.transform, shape.features)

@@ -6,11 +6,11 @@ import hashlib
 import importlib.metadata
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from differnet.calibration import suspects
 from differnet.detection.densities import Losses, TrainingLoss, left_out_evidence
 from differnet.detection.ensemble import (
     Ensemble,
-    Features,
     Member,
     Told,
     deal,
@@ -29,18 +28,21 @@ from differnet.detection.ensemble import (
     plain_local,
 )
 from differnet.detection.evidence import RawEvidence
+from differnet.detection.gathering import Features, Gathering
 from differnet.detection.ignoring import IgnoreMask
 from differnet.detection.inspector import Inspector, Progress
 from differnet.detection.judging import (
     Calibration,
     SpoiltParts,
 )
+from differnet.detection.kept_features import FeatureFolder
 from differnet.detection.references import References, spread_out, thumbnail_of
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.side_by_side import Say, one_thread, side_by_side
-from differnet.detection.sources import BATCH, Seen, Source, as_picture, decoded, fingerprint
+from differnet.detection.sources import BATCH, Batch, Seen, Source, as_picture, decoded, fingerprint
 from differnet.detection.spoiling import broken_parts, reduced, wrong_inputs
 from differnet.detection.statistics import patch_vectors, pooled_statistics
+from differnet.detection.team import Team
 from differnet.detection.variations import fold_names, strength_for, variations_for, vary
 from differnet.features import (
     Backbone,
@@ -61,6 +63,22 @@ _LEAST_PARTS = 4
 _SPOILT_PARTS, _LEAST_SPOILT_PARTS = 16, 8
 # Looks at the training parts: more find hardly one further part.
 _LOOKS = 3
+
+
+class _Taken(NamedTuple):
+    """What came of a batch of pictures.
+
+    Attributes:
+        pictures: How many they were.
+        features: Of those that could be read; ``None`` where none could.
+        seen: What else is known of them.
+        skipped: The others, with the reason.
+    """
+
+    pictures: int
+    features: Features | None
+    seen: Seen
+    skipped: list[tuple[str, str]]
 
 
 class Detector(Inspector):
@@ -86,6 +104,7 @@ class Detector(Inspector):
         self._held_quality: NDArray[np.float64] | None = None
         self._spoilt: SpoiltParts | None = None
         self._varied: int | None = None
+        self._kept_features: FeatureFolder | None = None
         self._device = choose_device(self.settings.device)
 
     def fit(
@@ -121,6 +140,7 @@ class Detector(Inspector):
         self._held_out, self._varied, self._trained_on, self.suspects = None, None, (), []
         self._spoilt, self._held_quality = None, None
         self.ignored_ = ignored
+        self._kept_features = self._open_kept_features(settings.features, weights.sha256)
         started = time.perf_counter()
         seen = Seen()
         features = self._extract(pictures, "features", progress, seen)
@@ -137,9 +157,9 @@ class Detector(Inspector):
             doubtful = self._suspected(features, hashes)
             kept = np.flatnonzero(~doubtful)
             # The strangest of very few are all there is to learn from.
-            if len({hashes[i] for i in kept}) >= _LEAST_PARTS:
+            if doubtful.any() and len({hashes[i] for i in kept}) >= _LEAST_PARTS:
                 self.suspects = [names[i] for i in np.flatnonzero(doubtful)]
-                features, hashes = features[torch.from_numpy(kept)], [hashes[i] for i in kept]
+                features, hashes = features.keep(kept.tolist()), [hashes[i] for i in kept]
                 dealt, sources, quality = hashes, [sources[i] for i in kept], quality[kept]
         different = len(set(hashes))
         self.ensemble_, held = self._cross_fit(features, dealt, different, progress, losses)
@@ -295,7 +315,7 @@ class Detector(Inspector):
         each = 1 + variations_for(len(different))
         strength = strength_for(len(different))
         side, ignored = max(self.settings.sizes), self.ignored_
-        gathered: list[Features] = []
+        gathered = Gathering(len(different) * each)
         seen = Seen()
         for done, part in enumerate(different.values()):
             if ignored is not None:
@@ -306,11 +326,14 @@ class Detector(Inspector):
                 some = [
                     vary(part, i, self.settings.seed, side, strength, move=ignored is None) for i in numbers
                 ]
-                gathered.append(self._features(some))
+                gathered.add(self._features(some))
                 seen.quality += [self._quality(picture) for picture in some]
                 if progress is not None:
                     progress("variations", done * each + numbers.stop, len(different) * each)
-        return Features.joined(gathered), fold_names(list(different), each), seen.figures
+        features = gathered.features
+        if features is None:
+            raise self._nothing_readable(len(pictures))
+        return features, fold_names(list(different), each), seen.figures
 
     def _suspected(self, features: Features, hashes: Sequence[str]) -> NDArray[np.bool_]:
         """Tell which parts stand out, ``(parts,)``; copies of a picture share its lot.
@@ -326,9 +349,8 @@ class Detector(Inspector):
             if len(kept) < _LEAST_PARTS:
                 break
             left = torch.from_numpy(kept)
-            some = features[left]
-            wholes = np.hstack([left_out_evidence(s) for s in some.statistics])
-            found = suspects(wholes, plain_local(some, self.settings.density))
+            wholes = np.hstack([left_out_evidence(s[left]) for s in features.statistics])
+            found = suspects(wholes, plain_local(features, self.settings.density, left))
             kept = kept[~found]
             if not found.any():
                 break
@@ -349,11 +371,11 @@ class Detector(Inspector):
         """
         folds = min(self.settings.folds, len(set(names)))
         fold_of = deal(names, folds, self.settings.seed)
-        done = [0] * (folds + 1)
+        done, team = [0] * (folds + 1), Team.current()
 
         def fit(number: int, say: Say) -> tuple[Member, RawEvidence | None]:
             # The last one misses nothing: no part is in a fold of that number.
-            parts = torch.nonzero(fold_of != number)[:, 0]
+            parts, missed = (torch.nonzero(of)[:, 0] for of in (fold_of != number, fold_of == number))
             # Of one part its pictures are dealt, of several the parts.
             given = min(different, len({names[i] for i in parts.tolist()}))
 
@@ -361,7 +383,7 @@ class Detector(Inspector):
                 def tell() -> None:
                     done[number] = steps
                     if progress is not None:
-                        progress("densities", sum(done), (folds + 1) * of)
+                        progress("densities", sum(done), len(team.share(done)) * of)
 
                 say(tell)
 
@@ -369,9 +391,10 @@ class Detector(Inspector):
                 say(partial(self._tell_loss, loss, number, folds, losses))
 
             member = self._fit_member(features, parts, number, told, given, None if losses is None else named)
-            return member, None if number == folds else held_out(member, features[fold_of == number])
+            return member, None if number == folds else held_out(member, features, missed)
 
-        fitted = side_by_side([partial(fit, number) for number in range(folds + 1)])
+        own = side_by_side([partial(fit, number) for number in team.share(range(folds + 1))])
+        fitted = team.merged(own)
         members = tuple(member for member, _ in fitted)
         ensemble = Ensemble(members[:-1], members[-1])
         held = RawEvidence.joined([evidence for _, evidence in fitted if evidence is not None])
@@ -483,17 +506,63 @@ class Detector(Inspector):
         progress: Progress | None,
         seen: Seen,
     ) -> Features:
-        gathered: list[Features] = []
+        gathered, team, reading = Gathering(len(pictures)), Team.current(), self.settings.reading
+        starts = range(0, len(pictures), BATCH)
+        own = decoded([s for start in team.share(starts) for s in pictures[start : start + BATCH]], reading)
         done = 0
-        for batch in decoded(pictures, self.settings.reading):
-            if some := self._take(batch, seen):
-                gathered.append(self._features(some))
-            done += len(batch)
+        for _ in range(0, len(starts), team.size):
+            batch = next(own, None)
+            for found in team.exchanged(None if batch is None else self._taken(batch)):
+                if found.features is not None:
+                    gathered.add(found.features)
+                seen.add(found.seen)
+                self.skipped += found.skipped
+                done += found.pictures
             if progress is not None:
                 progress(stage, done, len(pictures))
-        if not gathered:
+        if gathered.features is None:
             raise self._nothing_readable(len(pictures))
-        return Features.joined(gathered)
+        return gathered.features
+
+    def _taken(self, batch: Batch) -> _Taken:
+        seen, before = Seen(), len(self.skipped)
+        some = self._take(batch, seen)
+        skipped = self.skipped[before:]
+        del self.skipped[before:]
+        return _Taken(len(batch), self._features_kept(some) if some else None, seen, skipped)
+
+    def _open_kept_features(self, folder: Path | None, weights: str) -> FeatureFolder | None:
+        if folder is None:
+            return None
+        settings, ignored = self.settings, self.ignored_
+        depends = {
+            "backbone": settings.backbone,
+            "weights": weights,
+            "preprocessing": [asdict(of) for of in self.preprocessing_],
+            "scales": [asdict(scale) for scale in settings.scales],
+            "reading": asdict(settings.reading),
+            "ignored": None if ignored is None else hashlib.sha256(ignored.cells.tobytes()).hexdigest(),
+            "device": self.device,
+        }
+        blank = as_picture(np.zeros((8, 8, 3), np.uint8), settings.reading)
+        shapes = [(tuple(t.shape[1:]), t.dtype) for t in self._features([blank]).tensors]
+        return FeatureFolder(Path(folder), depends, shapes)
+
+    def _features_kept(self, pictures: list[Picture]) -> Features:
+        """Return features of a batch, from the folder that keeps them where all are there."""
+        folder = self._kept_features
+        if folder is None:
+            return self._features(pictures)
+        known = [folder.get(picture.sha256) for picture in pictures]
+        there = [tensors for tensors in known if tensors is not None]
+        if len(there) == len(pictures):
+            return self._assembled([torch.stack(column) for column in zip(*there, strict=True)])
+        # All of the batch once more: a picture's last bits may depend on the company it is computed in.
+        features = self._features(pictures)
+        for number, (picture, tensors) in enumerate(zip(pictures, known, strict=True)):
+            if tensors is None:
+                folder.put(picture.sha256, [tensor[number] for tensor in features.tensors])
+        return features
 
     def _evidence(self, pictures: list[Picture]) -> RawEvidence:
         return self._fitted().evidence(self._features(pictures))
@@ -513,9 +582,17 @@ class Detector(Inspector):
             patches |= cut
             fields.append(maps)
         cuts = [patches[i] for i in range(len(patches))]
+        return self._assembled([*statistics, *cuts, *(m for maps in fields for m in maps)])
+
+    def _assembled(self, tensors: Sequence[Tensor]) -> Features:
+        """Return features of `Features.tensors`, and which of them count."""
+        zooms, scales, ignored = len(self.preprocessing_), len(self.settings.scales), self.ignored_
+        statistics, cuts, maps = tensors[:zooms], tensors[zooms : zooms + scales], tensors[zooms + scales :]
+        each = len(maps) // zooms
+        fields = [tuple(maps[i : i + each]) for i in range(0, len(maps), each)]
         grids = [tuple(cut.shape[1:3]) for cut in cuts]
         kept = [_ones(*grid) if ignored is None else torch.from_numpy(ignored.kept(*grid)) for grid in grids]
-        shares = [None if ignored is None else tuple(_kept_shares(ignored, maps)) for maps in fields]
+        shares = [None if ignored is None else tuple(_kept_shares(ignored, of)) for of in fields]
         return Features(tuple(statistics), tuple(cuts), tuple(kept), tuple(fields), tuple(shares))
 
     def _network(self) -> Backbone:

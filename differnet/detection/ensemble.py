@@ -20,6 +20,7 @@ from torch.nn import functional
 from differnet.detection.context import kinds_for
 from differnet.detection.densities import Losses, PartDensity, PatchDensity
 from differnet.detection.evidence import EXTENT_CELLS, REACHES, STRANGEST_SHARE, RawEvidence
+from differnet.detection.gathering import Features
 from differnet.detection.settings import DensitySettings
 from differnet.detection.side_by_side import one_thread
 from differnet.detection.statistics import divide_among_cells
@@ -28,52 +29,6 @@ from differnet.detection.statistics import divide_among_cells
 Told = Callable[[int, int], None]
 
 _CHUNK = 32
-
-
-@dataclass(frozen=True)
-class Features:
-    """What the backbone makes of some parts.
-
-    Attributes:
-        statistics: One ``(parts, features)`` a zoom, pooled.
-        patches: One ``(parts, rows, columns, channels)`` a scale.
-        kept: One ``(rows, columns)`` bool a scale: the patches that count, the same of every part.
-        fields: A zoom's maps ``(parts, channels, rows, columns)``, half precision: they only say where.
-        shares: How much of each cell of a zoom's maps counts, ``(rows, columns)`` a map, the same of every
-            part; ``None`` where all counts.
-    """
-
-    statistics: tuple[Tensor, ...]
-    patches: tuple[Tensor, ...]
-    kept: tuple[Tensor, ...]
-    fields: tuple[tuple[Tensor, ...], ...]
-    shares: tuple[tuple[Tensor, ...] | None, ...]
-
-    def __getitem__(self, index: Tensor | slice) -> Features:
-        return replace(
-            self,
-            statistics=tuple(s[index] for s in self.statistics),
-            patches=tuple(p[index] for p in self.patches),
-            fields=tuple(tuple(m[index] for m in maps) for maps in self.fields),
-        )
-
-    def __len__(self) -> int:
-        return len(self.statistics[0])
-
-    @classmethod
-    def joined(cls, some: Sequence[Features]) -> Features:
-        """Put parts behind one another."""
-        zooms, scales = range(len(some[0].statistics)), range(len(some[0].patches))
-        return cls(
-            tuple(torch.cat([f.statistics[i] for f in some]) for i in zooms),
-            tuple(torch.cat([f.patches[i] for f in some]) for i in scales),
-            some[0].kept,
-            tuple(
-                tuple(torch.cat(maps) for maps in zip(*(f.fields[i] for f in some), strict=True))
-                for i in zooms
-            ),
-            some[0].shares,
-        )
 
 
 @dataclass(frozen=True)
@@ -175,33 +130,54 @@ class Ensemble:
         return min(kinds_for(whole.parts), whole.coordinates)
 
 
-def held_out(member: Member, features: Features) -> RawEvidence:
-    """Judge parts by a member that has missed them. Their kinds, which take all parts to tell, are empty."""
+def held_out(member: Member, features: Features, parts: Tensor | None = None) -> RawEvidence:
+    """Judge parts by a member that has missed them. Their kinds, which take all parts to tell, are empty.
+
+    Args:
+        member: That has missed them.
+        features: Of the parts, or of parts among which they are.
+        parts: Their numbers; ``None`` for all.
+    """
     with one_thread():
-        raw = _evidence([member.wholes], member, features)
+        raw = _evidence([member.wholes], member, features, parts)
     return replace(raw, kinds=raw.kinds[:, :0])
 
 
-def plain_local(features: Features, density: DensitySettings) -> NDArray[np.float64]:
-    """Return each part's local evidence under a Gaussian of all parts' coarsest patches, ``(parts, 1)``.
+def plain_local(
+    features: Features, density: DensitySettings, parts: Tensor | None = None
+) -> NDArray[np.float64]:
+    """Return each part's local evidence under a Gaussian of the parts' coarsest patches, ``(parts, 1)``.
 
     A defect that spoils a model is large enough to be seen there; finer patches tell no further ones, and
     each further kind of evidence makes all of them count less.
+
+    Args:
+        features: Of the parts, or of parts among which they are.
+        density: Its smoothing.
+        parts: Their numbers; ``None`` for all.
     """
     coarsest = min(range(len(features.patches)), key=lambda i: features.patches[i].shape[1:3].numel())
     patches, kept = features.patches[coarsest], features.kept[coarsest]
+    asked = torch.arange(len(features)) if parts is None else parts
     nothing = torch.zeros(len(features), 1)
+    plain = replace(density, couplings=0)
     with one_thread():
-        gaussian = PatchDensity.fit(patches, nothing, replace(density, couplings=0), 0, kept=kept)
-        chunks = [patches[s : s + _CHUNK] for s in range(0, len(features), _CHUNK)]
-        energies = torch.cat([gaussian.energy(c, nothing[: len(c)])[0][:, kept] for c in chunks])
+        gaussian = PatchDensity.fit(patches, nothing, plain, 0, kept=kept, parts=asked)
+        some = [gaussian.energy(patches[of], nothing[of])[0][:, kept] for of in _chunks(asked)]
+        energies = torch.cat(some)
     return _figures(strangest_mean(energies).log())[:, None]
 
 
 @torch.inference_mode()
-def _evidence(wholes: Sequence[tuple[PartDensity, ...]], local: Member, features: Features) -> RawEvidence:
-    starts = range(0, len(features), _CHUNK)
-    return RawEvidence.joined([_of_chunk(wholes, local, features[slice(s, s + _CHUNK)]) for s in starts])
+def _evidence(
+    wholes: Sequence[tuple[PartDensity, ...]], local: Member, features: Features, parts: Tensor | None = None
+) -> RawEvidence:
+    asked = torch.arange(len(features)) if parts is None else parts
+    return RawEvidence.joined([_of_chunk(wholes, local, features[some]) for some in _chunks(asked)])
+
+
+def _chunks(parts: Tensor) -> list[Tensor]:
+    return [parts[start : start + _CHUNK] for start in range(0, len(parts), _CHUNK)]
 
 
 def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Features) -> RawEvidence:

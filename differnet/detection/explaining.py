@@ -17,8 +17,9 @@ from torch import Tensor
 
 from differnet.calibration import TailScale, p_values
 from differnet.detection.detector import Detector
-from differnet.detection.ensemble import Features, strangest_mean
+from differnet.detection.ensemble import strangest_mean
 from differnet.detection.evidence import RawEvidence
+from differnet.detection.gathering import Features
 from differnet.detection.judging import Judge
 from differnet.detection.references import Reference
 from differnet.detection.settings import DetectorError

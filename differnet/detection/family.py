@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from differnet.detection.detector import Detector
-from differnet.detection.ensemble import Features
 from differnet.detection.evidence import RawEvidence
+from differnet.detection.gathering import Features
 from differnet.detection.inspector import Progress
 from differnet.detection.manifest import BundleError
 from differnet.detection.settings import DetectorError, DetectorSettings

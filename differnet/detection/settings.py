@@ -120,6 +120,8 @@ class DetectorSettings:
             strange part; 0 keeps none.
         ignore: A picture over every part's, whose pixels above 0 are ignored. A model keeps what it says; a
             loaded detector has no file here.
+        features: A folder that keeps features of pictures from one training to the next, half a megabyte
+            each; ``None`` keeps none. The model is the same with it and without.
 
     Raises:
         DetectorError: A number is outside its range; said here, before anything is trained.
@@ -142,6 +144,7 @@ class DetectorSettings:
     reading: ReadingRule = field(default_factory=ReadingRule)
     references: int = MOST_REFERENCES
     ignore: Path | None = None
+    features: Path | None = None
 
     def __post_init__(self) -> None:
         check_alphas(self.alpha_review, self.alpha_defect)

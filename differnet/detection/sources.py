@@ -35,6 +35,13 @@ class Seen:
     sources: list[Source] = field(default_factory=list)
     quality: list[list[float]] = field(default_factory=list)
 
+    def add(self, others: Seen) -> None:
+        """Take further pictures, behind those that are there."""
+        self.hashes += others.hashes
+        self.names += others.names
+        self.sources += others.sources
+        self.quality += others.quality
+
     @property
     def figures(self) -> NDArray[np.float64]:
         """``(pictures, 4)`` quality figures."""

@@ -32,6 +32,7 @@ def real_nvp(
     shift_bound: float = 8.0,
     input_bound: float = 8.0,
     first: Transform | None = None,
+    redrawn: bool = True,
     seed: int = 0,
 ) -> Flow:
     """Build a (conditional) Real NVP: ``first``, then couplings with permutations between.
@@ -46,6 +47,9 @@ def real_nvp(
         input_bound: See `AffineCoupling`.
         first: A transform before the couplings, such as `Whitening`; not trained when it has no
             parameters.
+        redrawn: Whether the features are dealt into halves anew after every other coupling. Otherwise the
+            same halves take turns, which leaves more between the features of a half to the networks, and
+            lets whoever computes the flow keep each half by itself.
         seed: Of permutations and weights.
 
     Returns:
@@ -74,7 +78,7 @@ def real_nvp(
             shift_bound=shift_bound,
             input_bound=input_bound,
         )
-        return [*shuffle(i, features, generator), coupling]
+        return [*shuffle(i, features, generator, redrawn=redrawn), coupling]
 
     return stack(features, layer, couplings, first, seed)
 
@@ -349,15 +353,17 @@ def radial(
     return stack(features, layer, layers, first, seed)
 
 
-def shuffle(layer: int, features: int, generator: torch.Generator) -> list[Transform]:
+def shuffle(
+    layer: int, features: int, generator: torch.Generator, *, redrawn: bool = True
+) -> list[Transform]:
     """Return what stands before a coupling so that no feature is forgotten.
 
     Every odd layer moves what the layer before it passed through; between such pairs the features are drawn
-    anew. With random permutations alone a feature stays untouched by six couplings once in 64 times.
+    anew, or not. With random permutations alone a feature stays untouched by six couplings once in 64 times.
     """
     if layer == 0 or features == 1:
         return []
-    if layer % 2 == 0 and features > 2:
+    if redrawn and layer % 2 == 0 and features > 2:
         return [Permutation.random(features, generator)]
     return [Permutation(torch.arange(features).roll(-(features // 2)))]
 

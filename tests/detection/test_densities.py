@@ -21,7 +21,8 @@ from differnet.detection import (
 from differnet.detection import densities as densities_module
 from differnet.detection.context import coordinates_for, position_code
 from differnet.detection.densities import FlowShape, TrainingLoss, rebuild_flow
-from differnet.detection.ensemble import Ensemble, Features, Member, plain_local
+from differnet.detection.ensemble import Ensemble, Member, plain_local
+from differnet.detection.gathering import Features
 from differnet.features import Backbone, find_weights
 from differnet.flows import Compose, FlowError, fit_maximum_likelihood
 from differnet.flows import Flow as Density

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from detection.conftest import SIZE, SMALL
 from differnet.detection import BundleError, DensitySettings, Detector, Family
-from differnet.detection.ensemble import Features, deal
+from differnet.detection.ensemble import deal
+from differnet.detection.gathering import Features
 from differnet.detection.manifest import sealed
 from differnet.detection.sources import Seen, as_picture
 from differnet.detection.variations import Strength, fold_names, strength_for, variations_for, vary

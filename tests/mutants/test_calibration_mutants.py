@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from differnet.detection import DensitySettings, Detector, DetectorSettings
-from differnet.detection.ensemble import Features, Member
+from differnet.detection.ensemble import Member
+from differnet.detection.gathering import Features
 from differnet.images.synthetic import render_part
 from mutants.calibration_faults import CALIBRATION_FAULTS, Fault
 
