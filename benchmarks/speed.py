@@ -5,14 +5,19 @@
     python benchmarks/speed.py --only                 write from the figures that are there
     python benchmarks/speed.py --model FOLDER         keep the model of MTD's tiles there, or take it
 
-Everything is a ratio to something that ran in turn with it, in one process. Run it on a machine that does
-nothing else; the report says what its load was.
+Peers need anomalib 2.7 in an environment of its own, whose Python ANOMALIB_PYTHON names:
+
+    python -m venv anomalib && anomalib/bin/pip install "anomalib==2.7.*"
+
+Everything is a ratio to something that ran in turn with it. Run it on a machine that does nothing else; the
+report says what its load was.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -23,13 +28,15 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import matplotlib
 import numpy as np
+import torch
 from matplotlib import pyplot
 
 from differnet.detection import DensitySettings, Detector, DetectorSettings
+from differnet.detection.inspector import Inspector
 from differnet.detection.sources import BATCH, as_picture
 from differnet.evaluation.benchmark import labelled_test_parts, running_commit
 from differnet.evaluation.metrics import image_auroc
@@ -39,7 +46,7 @@ from differnet.images.reading import write_png
 from differnet.images.synthetic import render_part
 from differnet.runtime.bench import machine, measure
 from differnet.runtime.export import compare, export
-from differnet.runtime.exported import TORCH, ExportedDetector, exports_in
+from differnet.runtime.exported import TORCH, ExportedDetector, choose_runtime, exports_in
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -61,6 +68,10 @@ _ROUNDS = 60
 TRAINING_PASSES, TRAINING_MEGABYTES = 3.0, 2560.0
 PICTURE, FILE, SHARE = 1.35, 1.6, 0.75
 COLD_SECONDS, COLD_MEGABYTES = 2.5, 600.0
+PEER_RATIO = 4.0
+PEERS = {"padim": "PaDiM", "cflow": "CFLOW"}
+# An epoch of CFLOW over all tiles takes most of an hour on two processors.
+CFLOW_TILES, CFLOW_ASKED = 16, 40
 LARGEST_DEVIATION, LARGEST_AUROC_CHANGE = 1e-3, 1e-3
 
 
@@ -260,6 +271,88 @@ def batches(model: Path) -> dict[str, Any]:
     return {n: {b: statistics.median(taken) for b, taken in of.items()} for n, of in found.items()}
 
 
+def peers(model: Path) -> dict[str, Any]:
+    """Train and ask anomalib's models in turn with the default model: same network, size and machine."""
+    python = os.environ.get("ANOMALIB_PYTHON")
+    if not python:
+        raise SystemExit("peers: say in ANOMALIB_PYTHON where the Python lies that has anomalib 2.7")
+    ready = _exported(model)
+    runtime = choose_runtime(ready)
+    own: Inspector = (
+        Detector.load(ready, "cpu") if runtime == TORCH else ExportedDetector.load(ready, runtime)
+    )
+    good = [str(part.path) for part in mtd().train_good]
+    parts = labelled_test_parts(mtd())
+    defective = [str(part.label) != GOOD for part in parts]
+    found: dict[str, Any] = {"runtime": runtime, "pictures": len(parts)}
+    with tempfile.TemporaryDirectory() as name:
+        weights = Path(name) / "network.pt"
+        network = Detector.load(ready, "cpu")._network()
+        torch.save(network.network.state_dict(), weights)
+        made = {
+            "backbone": own.settings.backbone,
+            "weights": str(weights),
+            "size": own.preprocessing_[0].size,
+        }
+        made |= {"mean": own.preprocessing_[0].mean, "std": own.preprocessing_[0].std}
+        for peer in PEERS:
+            with _Worker(python) as worker:
+                whole = peer == "padim"
+                worker.ask({"make": peer, **made})
+                some = good if whole else good[:CFLOW_TILES]
+                trained_in = worker.ask({"train": some})["seconds"] * len(good) / len(some)
+                scores, ours, theirs, ratios = [], [], [], []
+                for part in parts if whole else parts[:CFLOW_ASKED]:
+                    answer = worker.ask({"ask": str(part.path)})
+                    started = time.perf_counter()
+                    inspection = own.inspect(part.path)
+                    taken = time.perf_counter() - started
+                    scores.append(answer["score"])
+                    ours.append(inspection.record.strangeness or 0.0)
+                    theirs.append(1000 * answer["seconds"])
+                    ratios.append(answer["seconds"] / taken)
+                found[peer] = {
+                    "training": trained_in,
+                    "milliseconds": statistics.median(theirs),
+                    "ratio": statistics.median(ratios),
+                    "auroc": image_auroc(scores, defective) if whole else None,
+                    "version": worker.ask({"version": "anomalib"})["version"],
+                }
+                if whole:
+                    found["auroc"] = image_auroc(ours, defective)
+    # In the same run as theirs.
+    with tempfile.TemporaryDirectory() as name:
+        found["training"] = training(Path(name) / "model")["seconds"]
+    return found
+
+
+class _Worker:
+    """A process of anomalib that answers line by line; see `anomalib_worker`."""
+
+    def __init__(self, python: str) -> None:
+        words = [python, str(Path(__file__).with_name("anomalib_worker.py"))]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to a request."""
+        sent, told = self._process.stdin, self._process.stdout
+        if sent is None or told is None:
+            raise SystemExit("peers: a worker without pipes")
+        sent.write(json.dumps(request) + "\n")
+        sent.flush()
+        line = told.readline()
+        if not line:
+            raise SystemExit("peers: anomalib's process ended; what it said stands above")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
 def _exported(model: Path) -> Path:
     """Return the model of MTD's tiles with its exports, trained where there is none."""
     if not model.exists():
@@ -285,6 +378,7 @@ MEASURED: dict[str, Callable[[Path], dict[str, Any]]] = {
     "sides": sides,
     "parts": parts,
     "batches": batches,
+    "peers": peers,
 }
 
 
@@ -456,6 +550,32 @@ def _batches(figures: dict[str, Any]) -> list[str]:
     return [*lines, *rows, ""]
 
 
+def _peers(figures: dict[str, Any]) -> list[str]:
+    own = f"{100 * figures['auroc']:.1f}"
+    lines = [
+        "## Beside anomalib",
+        "",
+        f"The same network and size on MTD; two processes in turn, {figures['pictures']} test tiles one by "
+        f"one from file to score and map; differnet in {figures['runtime']}, anomalib in torch. What "
+        f"an epoch of CFLOW takes is estimated from {CFLOW_TILES} tiles, and it was asked {CFLOW_ASKED} times: "
+        "after so little its accuracy says nothing. It takes several epochs; FastFlow does not take this "
+        "network.",
+        "",
+        f"| | milliseconds a file | times differnet's (bar at least {PEER_RATIO:g}) | training, s "
+        "| image AUROC, % |",
+        "|---|---|---|---|---|",
+        f"| differnet | | | {figures['training']:.0f} | {own} |",
+    ]
+    for peer in PEERS:
+        of = figures[peer]
+        lines.append(
+            f"| {PEERS[peer]} (anomalib {of['version']}) | {of['milliseconds']:.1f} "
+            f"| {_against(of['ratio'], PEER_RATIO, 1, least=True)} | {of['training']:.0f} "
+            f"| {'' if of['auroc'] is None else format(100 * of['auroc'], '.1f')} |"
+        )
+    return [*lines, ""]
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "training": _training,
     "inspecting": _inspecting,
@@ -463,6 +583,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "sides": _sides,
     "parts": _parts,
     "batches": _batches,
+    "peers": _peers,
 }
 
 
