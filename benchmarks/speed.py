@@ -557,9 +557,9 @@ def _peers(figures: dict[str, Any]) -> list[str]:
         "",
         f"The same network and size on MTD; two processes in turn, {figures['pictures']} test tiles one by "
         f"one from file to score and map; differnet in {figures['runtime']}, anomalib in torch. What "
-        f"an epoch of CFLOW takes is estimated from {CFLOW_TILES} tiles, and it was asked {CFLOW_ASKED} times: "
-        "after so little its accuracy says nothing. It takes several epochs; FastFlow does not take this "
-        "network.",
+        f"an epoch of CFLOW takes is estimated from {CFLOW_TILES} tiles, and it was asked {CFLOW_ASKED} "
+        "times: after so little its accuracy says nothing. It takes several epochs; FastFlow does not take "
+        "this network.",
         "",
         f"| | milliseconds a file | times differnet's (bar at least {PEER_RATIO:g}) | training, s "
         "| image AUROC, % |",
