@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         movement_words,
         what_drifted,
     )
-    from differnet.calibration.expectation import Expectation, Kernel
+    from differnet.calibration.expectation import Expectation, Kernel, Spectra
     from differnet.calibration.heat import HEAT_NUMBERS, HeatScale
     from differnet.calibration.monitor import Monitor, MonitorState, log10_wealth, online_p_values
     from differnet.calibration.origins import GoodFigures, OriginRule
@@ -109,6 +109,7 @@ _HOMES = {
     "expectation": (
         "Expectation",
         "Kernel",
+        "Spectra",
     ),
     "heat": (
         "HEAT_NUMBERS",
@@ -189,6 +190,7 @@ __all__ = [
     "Revision",
     "RevisionError",
     "Revisions",
+    "Spectra",
     "Suggestion",
     "TailScale",
     "Thresholds",

@@ -22,6 +22,7 @@ from differnet.calibration import (
     HeatScale,
     OriginRule,
     Ranks,
+    Spectra,
     TailScale,
     Thresholds,
     decide,
@@ -182,7 +183,7 @@ class Calibration:
         least = smallest_alpha(len(evidence.whole))
         scales = [HeatScale.fit(_counted(m, ignored)) for m in (*evidence.maps, *evidence.shares)]
         improbable = improbability_of(evidence.nll_local, middling(evidence.nll_local))
-        columns = [*evidence.whole.T, *evidence.local.T, *improbable.T]
+        columns, known = [*evidence.whole.T, *evidence.local.T, *improbable.T], Spectra(evidence.kinds)
         found = cls(
             whole=evidence.whole,
             local=evidence.local,
@@ -192,7 +193,7 @@ class Calibration:
             kinds=evidence.kinds,
             peaks=np.zeros(len(evidence.whole)),
             heat=np.stack([scale.row for scale in scales]),
-            kernels=np.array([Expectation.fit(c, evidence.kinds).kernel for c in columns]),
+            kernels=np.array([Expectation.fit(c, evidence.kinds, spectra=known).kernel for c in columns]),
             origin=np.zeros(0) if isinstance(origin, SpoiltParts) else origin,
             quality=np.zeros((len(evidence.whole), 0)) if quality is None else quality,
             alpha_review=max(alpha_review, least),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from differnet.calibration import CalibrationError, Expectation, Kernel
+from differnet.calibration import CalibrationError, Expectation, Kernel, Spectra, expectation
 
 Figures = NDArray[np.float64]
 
@@ -90,3 +90,25 @@ def test_no_kinds_few_parts_and_identical_parts_give_the_mean() -> None:
 def test_what_cannot_be_learned_from_is_refused(figures: list[float], kinds: list[list[float]]) -> None:
     with pytest.raises(CalibrationError):
         Expectation.fit(figures, kinds)
+
+
+@pytest.mark.parametrize("curved", [False, True])
+def test_the_kernel_is_the_one_that_leaving_each_part_out_finds_best(*, curved: bool) -> None:
+    """By eigenvectors that all figures share, and by an inverse for every kernel."""
+    rng = np.random.default_rng(int(curved))
+    kinds = rng.normal(size=(120, 3))
+    figures = rng.normal(size=120) + (2 * np.sin(kinds[:, 0]) if curved else 0.0)
+    centred = figures - figures.mean()
+
+    def densities(kernel: Kernel) -> NDArray[np.float64]:
+        residuals, _ = expectation._leave_one_out(centred, kinds, kernel)
+        return expectation._log_densities(residuals)
+
+    tried = [Kernel(length, signal) for length in expectation._LENGTHS for signal in expectation._SIGNALS]
+    best = max(tried, key=lambda kernel: float(densities(kernel).sum()))
+    gain = densities(best) - densities(Kernel(1.0, 0.0))
+    believed = gain.mean() > expectation._BELIEVED * gain.std(ddof=1) / np.sqrt(len(gain))
+    assert believed == curved
+    shared = Spectra(kinds)
+    for found in (Expectation.fit(figures, kinds), Expectation.fit(figures, kinds, spectra=shared)):
+        assert found.kernel == (best if believed else Kernel(1.0, 0.0))
