@@ -127,7 +127,7 @@ def rebuild_flow(shape: FlowShape) -> Flow:
     return Flow(Compose(chain))
 
 
-def _coupling_chain(shape: FlowShape, spread: Tensor, seed: int) -> Leading:
+def _coupling_chain(shape: FlowShape, spread: Tensor, seed: int, *, redrawn: bool = False) -> Leading:
     rescale = ElementwiseAffine(torch.zeros_like(spread), spread)
     couplings = real_nvp(
         shape.leading,
@@ -135,7 +135,7 @@ def _coupling_chain(shape: FlowShape, spread: Tensor, seed: int) -> Leading:
         couplings=shape.couplings,
         hidden=shape.hidden,
         first=rescale,
-        redrawn=False,
+        redrawn=redrawn,
         seed=seed,
     )
     return Leading(couplings.transform, shape.features)
@@ -191,7 +191,7 @@ class PartDensity(nn.Module):
         def train(rows: Tensor, base: Compose, held: Tensor | None = None) -> Leading:
             z = base(rows)[0][:, : shape.leading]
             spread = (z.var(0, correction=0) + settings.noise**2).sqrt()
-            chain = _coupling_chain(coupled, spread, seed)
+            chain = _coupling_chain(coupled, spread, seed, redrawn=settings.redrawn)
             flow = Flow(chain.transform)
             watch = None
             if losses is not None:
@@ -362,7 +362,7 @@ class PatchDensity(nn.Module):
         whitening = _links(gaussian)[1]
         # Noise of one size in the standardised features is of this size in each whitened one.
         noise = settings.noise / whitening.scale if isinstance(whitening.scale, Tensor) else settings.noise
-        chain = _coupling_chain(coupled, torch.ones(features), seed)
+        chain = _coupling_chain(coupled, torch.ones(features), seed, redrawn=settings.redrawn)
         flow = Flow(chain.transform)
         unknown = replace(seen, parts=given[held], whitening=gaussian)
         watch = None

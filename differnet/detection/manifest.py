@@ -114,6 +114,8 @@ class Density(Strict):
     noise: float = Field(ge=0)
     couplings: int = Field(ge=0, le=64)
     hidden: int = Field(ge=1, le=4_096)
+    # Models of before were all trained so.
+    redrawn: bool = True
     steps: int = Field(ge=0)
     batch: int = Field(ge=1)
     learning_rate: float = Field(gt=0)

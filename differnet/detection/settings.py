@@ -61,6 +61,8 @@ class DensitySettings:
             grows on directions that tell good parts from each other, and detection falls.
         couplings: Affine couplings of each flow.
         hidden: Width of a coupling's network.
+        redrawn: Whether features are dealt into halves anew after every other coupling. By default the same
+            halves take turns: it detects as much, and an exported graph can keep each half by itself.
         steps: Training steps of the local flow; the global one, of few vectors, takes a quarter.
         batch: Vectors a step.
         learning_rate: Peak.
@@ -70,6 +72,7 @@ class DensitySettings:
     noise: float = 0.3
     couplings: int = 4
     hidden: int = 112
+    redrawn: bool = False
     steps: int = 1000
     batch: int = 512
     learning_rate: float = 5e-3

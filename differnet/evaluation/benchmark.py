@@ -466,6 +466,8 @@ def configuration_of(
     What is done to the training parts belongs to the name wherever something is.
     """
     chosen = asdict(settings)
+    # Where features are kept changes no figure, and is nobody's business.
+    chosen.pop("features", None)
     chosen["weights"] = None if settings.weights is None else settings.weights.name
     if chosen.get("ignore") is not None:
         chosen["ignore"] = chosen["ignore"].name
