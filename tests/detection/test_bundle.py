@@ -106,10 +106,11 @@ def test_changed_rates_and_calibration_are_saved(saved: Path, fresh: list[Pixels
 
 
 def make_older(folder: Path) -> None:
-    """Turn a bundle into one of schema 7, which kept no good parts to show."""
+    """Turn a bundle into one of schema 7, which kept no good parts to show and dealt features anew."""
 
     def change(fields: Fields) -> None:
         fields.update(schema_version=7)
+        fields["density"].pop("redrawn")
         fields["settings"].pop("references")
 
     (folder / REFERENCES).unlink()
@@ -123,6 +124,7 @@ def test_a_bundle_of_schema_7_loads_without_good_parts_to_show(
     loaded = Detector.load(model, "cpu")
     assert loaded.references_ is not None
     assert len(loaded.references_) == 0
+    assert loaded.settings.density.redrawn
     assert loaded.facts() == detector.facts()
     assert figures(loaded, fresh[:3]) == figures(detector, fresh[:3])
     again = loaded.save(tmp_path / "again")
