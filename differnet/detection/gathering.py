@@ -7,6 +7,7 @@ goes into files that the system pages in and out, and that are gone with the fea
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import tempfile
 import weakref
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from differnet.records import DiffernetError
 
 IN_MEMORY = 1 << 30
 """Bytes of features that are kept in memory; more go into a file."""
@@ -73,6 +76,10 @@ class Features:
         return replace(self, statistics=statistics, patches=patches, fields=fields)
 
 
+class RoomError(DiffernetError):
+    """No room for the features of so many parts."""
+
+
 class _Place:
     """A folder that is gone with this object, or at the program's end."""
 
@@ -80,6 +87,26 @@ class _Place:
         self.folder = Path(tempfile.mkdtemp(prefix="differnet-features-"))
         # A system that does not let go of an open file leaves it to the end of the program.
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+    def tensor(self, shape: Sequence[int], dtype: torch.dtype, number: int) -> Tensor:
+        """Return a tensor that lies in a file.
+
+        Raises:
+            RoomError: The disk has no room for it.
+        """
+        path, size = self.folder / f"{number}.bin", math.prod(shape)
+        try:
+            with path.open("wb") as file:
+                # Room that is only found missing when it is written to ends the process, without a word.
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)
+        except OSError as error:
+            raise RoomError(
+                expected=f"room for {size * dtype.itemsize / 1e9:.1f} GB of features in {self.folder.parent}",
+                found=str(error),
+                remedy="Make room there, or name another folder in TMPDIR.",
+            ) from error
+        return torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(*shape)
 
 
 class Gathering:
@@ -96,7 +123,11 @@ class Gathering:
         self._number = 0
 
     def add(self, features: Features) -> None:
-        """Take the features of some parts, behind those that are there."""
+        """Take the features of some parts, behind those that are there.
+
+        Raises:
+            RoomError: They are to go into a file, and the disk has no room for them.
+        """
         if self._room is None:
             self._room = self._made(features)
         end = self._number + len(features)
@@ -116,10 +147,5 @@ class Gathering:
         if size <= self._in_memory:
             return like._with([torch.empty(s, dtype=t.dtype) for s, t in zip(shapes, tensors, strict=True)])
         place = _Place()
-        room = [
-            torch.from_file(
-                str(place.folder / f"{i}.bin"), shared=True, size=math.prod(shape), dtype=tensor.dtype
-            ).view(shape)
-            for i, (shape, tensor) in enumerate(zip(shapes, tensors, strict=True))
-        ]
+        room = [place.tensor(s, t.dtype, i) for i, (s, t) in enumerate(zip(shapes, tensors, strict=True))]
         return replace(like._with(room), place=place)

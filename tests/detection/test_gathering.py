@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from differnet.detection.gathering import Features, Gathering
+from differnet.detection.gathering import Features, Gathering, RoomError
 
 
 def features(parts: int, seed: int) -> Features:
@@ -66,3 +67,18 @@ def test_parts_are_kept_where_they_lie(place: Path, in_memory: int) -> None:
     gc.collect()
     assert same(kept, features(6, 0)[torch.tensor([0, 2, 3, 5])])
     assert bool(list(place.iterdir())) == (in_memory == 1)
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    gathering = Gathering(6, 1)
+    with pytest.raises(RoomError, match="No space left"):
+        gathering.add(features(6, 0))
+    del gathering
+    gc.collect()
+    assert not list(place.iterdir())
