@@ -8,6 +8,7 @@ otherwise the density is exactly its Gaussian.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
@@ -38,6 +39,7 @@ from differnet.flows.transform import FlowError
 
 Progress = Callable[[int, int], None]
 
+_LOG_2PI = math.log(2 * math.pi)
 # A curve of so many points shows all that a person reads from it.
 _POINTS = 50
 # Looks at parts that are held out from training, and how many of their patches are looked at: together less
@@ -212,9 +214,22 @@ class PartDensity(nn.Module):
         return cls(Flow(gaussian).eval(), shape, different)
 
     @torch.no_grad()
-    def energy(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``|z|^2 / D`` and the nll in nats of every part, each ``(batch,)``."""
-        return _energy(self.flow, statistics, None)
+    def energy(self, statistics: Tensor, whitened: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return ``|z|^2 / D`` and the nll in nats of every part, each ``(batch,)``.
+
+        Args:
+            statistics: ``(batch, features)``.
+            whitened: From `whitened`, where that is known.
+        """
+        first = gaussian_layers(self.flow)
+        z = self.whitened(statistics) if whitened is None else whitened
+        log_det = -sum(layer.scale.log().sum() for layer in first)
+        if rest := _links_of(self.flow)[2:]:
+            z, more = Compose(rest)(z)
+            log_det = log_det + more
+        half_square = 0.5 * z.square().sum(-1)
+        nll = half_square + 0.5 * self.flow.features * _LOG_2PI - log_det
+        return (2 * half_square / self.flow.features).clamp_min(torch.finfo(torch.float32).tiny), nll
 
     @torch.no_grad()
     def standardised(self, statistics: Tensor) -> Tensor:
@@ -229,20 +244,20 @@ class PartDensity(nn.Module):
         return z
 
     @torch.no_grad()
-    def pull(self, statistics: Tensor) -> Tensor:
+    def pull(self, statistics: Tensor, whitened: Tensor | None = None) -> Tensor:
         """Return how each statistic pulls at the energy of the Gaussian part of the density.
 
         Args:
             statistics: ``(batch, features)``.
+            whitened: From `whitened`, where that is known.
 
         Returns:
             ``(batch, features)`` half the gradient of ``|z|^2 / D`` before the couplings, ``cov^{-1}
             (statistics - mean) / D``: its product with ``statistics - mean`` is that energy.
         """
         standardise, whitening = gaussian_layers(self.flow)
-        whitened = self.whitened(statistics)
-        # The way back with its scale the other way round: Q diag(1/s) z is the inverse covariance at work.
-        back = whitening.inverse(whitened / whitening.scale.square())[0] - whitening.mean
+        z = self.whitened(statistics) if whitened is None else whitened
+        back = whitening.precision(standardise(statistics)[0], z)
         pull: Tensor = back / (standardise.scale * self.shape.features)
         return pull
 
@@ -256,7 +271,9 @@ class PartDensity(nn.Module):
     @torch.no_grad()
     def leading(self, statistics: Tensor) -> Tensor:
         """Return the ``(batch, coordinates)`` leading principal coordinates, which condition patches."""
-        return self.whitened(statistics)[:, : self.coordinates]
+        standardise, whitening = gaussian_layers(self.flow)
+        coordinates: Tensor = whitening.leading(standardise(statistics)[0], self.coordinates)
+        return coordinates
 
 
 @dataclass(frozen=True)
@@ -412,8 +429,7 @@ def gaussian_layers(flow: Flow) -> tuple[ElementwiseAffine, Whitening | LowRankW
     Raises:
         FlowError: The flow begins otherwise.
     """
-    chain = flow.transform
-    links = _links(chain) if isinstance(chain, Compose) else [chain]
+    links = _links_of(flow)
     match links[:2]:
         case [ElementwiseAffine() as standardise, (Whitening() | LowRankWhitening()) as whitening]:
             return standardise, whitening
@@ -498,6 +514,11 @@ def _energy(flow: Flow, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tens
 def _gaussian(vectors: Tensor, noise: float) -> Compose:
     standardise = ElementwiseAffine.standardising(vectors)
     return Compose([standardise, shrinkage_whitening(standardise(vectors)[0], noise=noise)])
+
+
+def _links_of(flow: Flow) -> list[Transform]:
+    chain = flow.transform
+    return _links(chain) if isinstance(chain, Compose) else [chain]
 
 
 def _links(chain: Compose) -> list[Transform]:

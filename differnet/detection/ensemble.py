@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -115,8 +117,13 @@ class Ensemble:
     def evidence(self, features: Features) -> RawEvidence:
         """Judge parts that nobody has seen."""
         with one_thread():
-            raw = _evidence([m.wholes for m in self.members], self.complete, features)
+            wholes = [m.wholes for m in self.members]
+            raw = _evidence(wholes, self.complete, features, middles=self._middles)
         return replace(raw, kinds=raw.kinds[:, : self.kind_features])
+
+    @cached_property
+    def _middles(self) -> list[_Middle]:
+        return _middles([m.wholes for m in self.members])
 
     def kinds(self, features: Features) -> NDArray[np.float64]:
         """Return ``(parts, k)`` coordinates of what kind of part each is."""
@@ -170,18 +177,30 @@ def plain_local(
 
 @torch.inference_mode()
 def _evidence(
-    wholes: Sequence[tuple[PartDensity, ...]], local: Member, features: Features, parts: Tensor | None = None
+    wholes: Sequence[tuple[PartDensity, ...]],
+    local: Member,
+    features: Features,
+    parts: Tensor | None = None,
+    middles: Sequence[_Middle] | None = None,
 ) -> RawEvidence:
     asked = torch.arange(len(features)) if parts is None else parts
-    return RawEvidence.joined([_of_chunk(wholes, local, features[some]) for some in _chunks(asked)])
+    known = _middles(wholes) if middles is None else middles
+    return RawEvidence.joined([_of_chunk(wholes, known, local, features[some]) for some in _chunks(asked)])
 
 
 def _chunks(parts: Tensor) -> list[Tensor]:
     return [parts[start : start + _CHUNK] for start in range(0, len(parts), _CHUNK)]
 
 
-def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Features) -> RawEvidence:
-    judged = [[w[i].energy(s) for w in wholes] for i, s in enumerate(some.statistics)]
+def _of_chunk(
+    wholes: Sequence[tuple[PartDensity, ...]], middles: Sequence[_Middle], local: Member, some: Features
+) -> RawEvidence:
+    judged: list[list[tuple[Tensor, Tensor]]] = []
+    pulls: list[list[Tensor]] = []
+    for i, statistics in enumerate(some.statistics):
+        known = [(w[i], w[i].whitened(statistics)) for w in wholes]
+        judged.append([whole.energy(statistics, z) for whole, z in known])
+        pulls.append([whole.pull(statistics, z) for whole, z in known])
     energies = [torch.stack([energy for energy, _ in of]).mean(0) for of in judged]
     coordinates = local.wholes[0].leading(some.statistics[0])
     strongest, nll_local, reached, maps = [], [], [], []
@@ -205,20 +224,39 @@ def _of_chunk(wholes: Sequence[tuple[PartDensity, ...]], local: Member, some: Fe
         nll_local=_figures(torch.stack(nll_local, 1)),
         kinds=_figures(coordinates),
         maps=tuple(maps),
-        shares=tuple(_cell_shares([w[i] for w in wholes], some, i) for i in range(len(some.statistics))),
+        shares=tuple(_cell_shares(pulls[i], middle, some, i) for i, middle in enumerate(middles)),
     )
 
 
-def _cell_shares(members: Sequence[PartDensity], some: Features, zoom: int) -> NDArray[np.float32]:
+class _Middle(NamedTuple):
+    """What the members that judge wholes have in common, at one zoom.
+
+    Attributes:
+        at: ``(features,)`` mean of their means.
+        slope: ``(features,)`` mean of how each of them pulls there: nothing, where it is one member alone.
+    """
+
+    at: Tensor
+    slope: Tensor
+
+    @classmethod
+    def of(cls, members: Sequence[PartDensity]) -> _Middle:
+        at = torch.stack([member.mean for member in members]).mean(0)
+        return cls(at, torch.stack([member.pull(at[None])[0] for member in members]).mean(0))
+
+
+def _middles(wholes: Sequence[tuple[PartDensity, ...]]) -> list[_Middle]:
+    return [_Middle.of([of[i] for of in wholes]) for i in range(len(wholes[0]))]
+
+
+def _cell_shares(pulls: Sequence[Tensor], middle: _Middle, some: Features, zoom: int) -> NDArray[np.float32]:
     """Divide the energy of some parts' wholes, the members' mean, among the cells of one zoom.
 
     The mean of the members' quadratic forms about the mean of their centres: what is the same for every part
     is left out, and what their couplings change.
     """
-    centre = torch.stack([member.mean for member in members]).mean(0)
-    pulls = [m.pull(some.statistics[zoom]) + m.pull(centre[None]) for m in members]
-    pull = torch.stack(pulls).mean(0)
-    cells = divide_among_cells(some.fields[zoom], pull, pull * centre, some.shares[zoom])
+    pull = torch.stack(list(pulls)).mean(0) + middle.slope
+    cells = divide_among_cells(some.fields[zoom], pull, pull * middle.at, some.shares[zoom])
     return np.asarray(cells.numpy().astype(np.float32))
 
 

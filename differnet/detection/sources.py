@@ -69,6 +69,10 @@ def decoded(sources: Sequence[Source], rule: ReadingRule, size: int = BATCH) -> 
         except ImageError as error:
             return source, error
 
+    if len(sources) == 1:
+        # Nothing to be ahead of: threads would take a millisecond to start and to end.
+        yield [decode(sources[0])]
+        return
     starts = range(0, len(sources), size)
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         # One batch is decoded while the one before it is in the network.

@@ -107,6 +107,16 @@ class Whitening(Transform):
         x = (z * self.scale) @ self.axes.T + self.mean
         return x, self.scale.log().sum().expand(z.shape[:-1])
 
+    def leading(self, x: Tensor, number: int) -> Tensor:
+        """Return the first coordinates of whitened vectors alone, ``(*batch, number)``."""
+        return ((x - self.mean) @ self.axes[:, :number]) / self.scale[:number]
+
+    def precision(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return ``cov^{-1} (x - mean)`` of vectors and of what whitening made of them."""
+        del x
+        found: Tensor = (z / self.scale) @ self.axes.T
+        return found
+
 
 class LowRankWhitening(Transform):
     """Whiten a Gaussian whose covariance is low rank plus a multiple of the identity.
@@ -184,6 +194,26 @@ class LowRankWhitening(Transform):
         scaled = z * self.scale
         turned = torch.cat([scaled[..., :rank] @ self.turn.T, scaled[..., rank:]], dim=-1)
         return self._reflect(turned) + self.mean, self.scale.log().sum().expand(z.shape[:-1])
+
+    def leading(self, x: Tensor, number: int) -> Tensor:
+        """Return the first coordinates of whitened vectors alone, ``(*batch, number)``; at most ``rank``."""
+        rank, centred = self.block.shape[1], x - self.mean
+        reflected = centred[..., :rank] - (centred @ self.block) @ self.block[:rank].T
+        found: Tensor = (reflected @ self.turn[:, :number]) / self.scale[:number]
+        return found
+
+    def precision(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return ``cov^{-1} (x - mean)`` of vectors and of what whitening made of them.
+
+        Half the operations of the way back: outside of the span of the axes it is a multiple of the vector.
+        """
+        rank, floor = self.block.shape[1], self.scale[-1]
+        leading = self.scale[:rank]
+        along = (z[..., :rank] * (1 / leading - leading / floor.square())) @ self.turn.T
+        # The first columns of Q turn and reflect; of what is reflected only the first rows are not 0.
+        back = (along @ self.block[:rank]) @ self.block.T
+        spread = torch.cat([along, along.new_zeros(*along.shape[:-1], self.features - rank)], dim=-1)
+        return (x - self.mean) / floor.square() + spread - back
 
 
 def shrinkage_whitening(
