@@ -92,7 +92,7 @@ def test_what_misses_a_bar_is_named(speed: ModuleType) -> None:
     assert "Not measured yet" not in text
     assert text.count("**missed**") == 2
     assert "| openvino | 1.40, **missed** | 1.50, met | 0.80, met | 2.00, met | 300, met |" in text
-    assert "| CFLOW (anomalib 2) | 500.0 | 3.0, **missed** | 900 |  |" in text
+    assert "| CFLOW (anomalib 2.7) | 500.0 | 3.0, **missed** | 900 |  |" in text
     assert "A pass took 21.0 s, all 60.0 s: features 20.0 s; densities 30.0 s." in text
     assert "--only training`, commit abc, 2026-01-02" in text
     found["training"]["figures"] = trained(3.1, 3_000.0)
