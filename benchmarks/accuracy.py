@@ -152,7 +152,7 @@ def tables() -> str:
         "| product | seeds | image AUROC | SE | pixel AUROC | PRO to FPR 0.3 | overkill at 1 % | seconds |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    lines += [_row(name, r) for name, r in results.items()]
+    lines += [_row(_dated(name, r), r) for name, r in results.items()]
     lines += ["", "## By defect, image AUROC", "", "| product | kind | AUROC |", "|---|---|---|"]
     for name, r in results.items():
         lines += [f"| {name} | {kind} | {_percent(value)} |" for kind, value in r["by_defect"].items()]
