@@ -6,7 +6,6 @@ import abc
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from differnet.detection.side_by_side import one_thread
 from differnet.features import Backbone, Preprocessing, choose_device, find_weights, prepare_batch
 from differnet.flows import Flow
 from differnet.images.reading import ImageError, ReadingRule, read_image
@@ -143,7 +143,7 @@ class Method(abc.ABC):
             )
         self.seconds["features"] = time.perf_counter() - started
         started = time.perf_counter()
-        with _one_thread():
+        with one_thread():
             flow = self._learn(torch.cat(vectors), seed, progress)
         self.flow_ = flow.eval().requires_grad_(False).to(self._device)
         self.seconds["density"] = time.perf_counter() - started
@@ -235,14 +235,3 @@ class Method(abc.ABC):
                 remedy="Convert the array, or give a file.",
             )
         return Picture(pixels, None, hashlib.sha256(pixels.tobytes()).hexdigest())
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Learn on one thread: matrices are small, and the result then does not depend on the number of cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
