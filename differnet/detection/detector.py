@@ -18,15 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from differnet.calibration import suspects
-from differnet.detection.densities import Losses, TrainingLoss, left_out_evidence
-from differnet.detection.ensemble import (
-    Ensemble,
-    Member,
-    Told,
-    deal,
-    held_out,
-    plain_local,
-)
+from differnet.detection.cross_fitting import cross_fit
+from differnet.detection.densities import Losses, left_out_evidence
+from differnet.detection.ensemble import Ensemble, Member, deal, held_out, plain_local
 from differnet.detection.evidence import RawEvidence
 from differnet.detection.gathering import Features, Gathering
 from differnet.detection.ignoring import IgnoreMask
@@ -38,7 +32,7 @@ from differnet.detection.judging import (
 from differnet.detection.kept_features import FeatureFolder
 from differnet.detection.references import References, spread_out, thumbnail_of
 from differnet.detection.settings import DetectorError, DetectorSettings
-from differnet.detection.side_by_side import Say, one_thread, side_by_side
+from differnet.detection.side_by_side import one_thread
 from differnet.detection.sources import BATCH, Batch, Seen, Source, as_picture, decoded, fingerprint
 from differnet.detection.spoiling import broken_parts, reduced, wrong_inputs
 from differnet.detection.statistics import patch_vectors, pooled_statistics
@@ -162,7 +156,9 @@ class Detector(Inspector):
                 features, hashes = features.keep(kept.tolist()), [hashes[i] for i in kept]
                 dealt, sources, quality = hashes, [sources[i] for i in kept], quality[kept]
         different = len(set(hashes))
-        self.ensemble_, held = self._cross_fit(features, dealt, different, progress, losses)
+        steps = None if progress is None else partial(progress, "densities")
+        told = None if losses is None else self._in_words(losses)
+        self.ensemble_, held = cross_fit(features, dealt, different, settings, steps, told)
         # A promise rests on parts alone: variations of a part are not exchangeable with other parts.
         rows = slice(None) if self._varied is not None else slice(None, None, each)
         self._held_out, self._held_quality = held[rows], quality[rows]
@@ -357,75 +353,16 @@ class Detector(Inspector):
         trusted = {hashes[i] for i in kept}
         return np.array([sha256 not in trusted for sha256 in hashes])
 
-    def _cross_fit(
-        self,
-        features: Features,
-        names: Sequence[str],
-        different: int,
-        progress: Progress | None,
-        losses: Losses | None,
-    ) -> tuple[Ensemble, RawEvidence]:
-        """Fit all densities, and judge every picture by the member that has missed it.
+    def _in_words(self, losses: Losses) -> Losses:
+        """Say of what a density is that goes by its name in a model."""
 
-        Pictures of a name go into one fold; ``different`` parts are on them.
-        """
-        folds = min(self.settings.folds, len(set(names)))
-        fold_of = deal(names, folds, self.settings.seed)
-        done, team = [0] * (folds + 1), Team.current()
+        def words(name: str) -> str:
+            if name.startswith("patches"):
+                return f"{self.settings.scales[int(name.removeprefix('patches'))].name} patches"
+            zoom = int(name.removeprefix("whole"))
+            return "whole part" if zoom == 0 else f"whole part, look {zoom + 1}"
 
-        def fit(number: int, say: Say) -> tuple[Member, RawEvidence | None]:
-            # The last one misses nothing: no part is in a fold of that number.
-            parts, missed = (torch.nonzero(of)[:, 0] for of in (fold_of != number, fold_of == number))
-            # Of one part its pictures are dealt, of several the parts.
-            given = min(different, len({names[i] for i in parts.tolist()}))
-
-            def told(steps: int, of: int) -> None:
-                def tell() -> None:
-                    done[number] = steps
-                    if progress is not None:
-                        progress("densities", sum(done), len(team.share(done)) * of)
-
-                say(tell)
-
-            def named(loss: TrainingLoss) -> None:
-                say(partial(self._tell_loss, loss, number, folds, losses))
-
-            member = self._fit_member(features, parts, number, told, given, None if losses is None else named)
-            return member, None if number == folds else held_out(member, features, missed)
-
-        own = side_by_side([partial(fit, number) for number in team.share(range(folds + 1))])
-        fitted = team.merged(own)
-        members = tuple(member for member, _ in fitted)
-        ensemble = Ensemble(members[:-1], members[-1])
-        held = RawEvidence.joined([evidence for _, evidence in fitted if evidence is not None])
-        index = torch.cat([torch.nonzero(fold_of == fold)[:, 0] for fold in range(folds)])
-        held = held[np.argsort(index.numpy())]
-        return ensemble, replace(held, kinds=ensemble.kinds(features))
-
-    def _fit_member(
-        self,
-        features: Features,
-        parts: Tensor,
-        number: int,
-        told: Told,
-        different: int,
-        losses: Losses | None,
-    ) -> Member:
-        """Fit the densities of a member to parts by their numbers."""
-        seed = 1000 * self.settings.seed + 10 * number
-        return Member.fit(features, self.settings.density, seed, told, different, losses, parts)
-
-    def _tell_loss(self, loss: TrainingLoss, number: int, folds: int, losses: Losses | None) -> None:
-        member = "all parts" if number == folds else f"without fold {number + 1} of {folds}"
-        if losses is not None:
-            losses(replace(loss, member=member, density=self._in_words(loss.density)))
-
-    def _in_words(self, density: str) -> str:
-        """Say what a density is of, by its name in a model."""
-        if density.startswith("patches"):
-            return f"{self.settings.scales[int(density.removeprefix('patches'))].name} patches"
-        zoom = int(density.removeprefix("whole"))
-        return "whole part" if zoom == 0 else f"whole part, look {zoom + 1}"
+        return lambda loss: losses(replace(loss, density=words(loss.density)))
 
     def _spoil(
         self, sources: Sequence[Source], dealt: Sequence[str], each: int, progress: Progress | None

@@ -8,7 +8,7 @@ patches, of which there are thousands to a feature, are judged by the one densit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -20,79 +20,40 @@ from torch import Tensor
 from torch.nn import functional
 
 from differnet.detection.context import kinds_for
-from differnet.detection.densities import Losses, PartDensity, PatchDensity
+from differnet.detection.densities import PartDensity, PatchDensity
 from differnet.detection.evidence import EXTENT_CELLS, REACHES, STRANGEST_SHARE, RawEvidence
 from differnet.detection.gathering import Features
 from differnet.detection.settings import DensitySettings
 from differnet.detection.side_by_side import one_thread
 from differnet.detection.statistics import divide_among_cells
 
-# Called with (steps done, steps in all).
-Told = Callable[[int, int], None]
-
 _CHUNK = 32
 
 
 @dataclass(frozen=True)
 class Member:
-    """Densities learned from the same parts: a global one a zoom, and a local one a scale."""
+    """Densities that have missed the same parts: a global one a zoom, and a local one a scale.
+
+    Attributes:
+        wholes: The global ones.
+        patches: The local ones; they may have missed more parts.
+        condition: Whose leading coordinates the patches are conditioned by, where it is not the first of the
+            global ones: it has missed what they have.
+    """
 
     wholes: tuple[PartDensity, ...]
     patches: tuple[PatchDensity, ...]
+    condition: PartDensity | None = None
+
+    def coordinates(self, features: Features) -> Tensor:
+        """Return the ``(parts, k)`` coordinates that condition the patches of some parts."""
+        return (self.condition or self.wholes[0]).leading(features.statistics[0])
 
     @property
     def named(self) -> list[tuple[str, PartDensity | PatchDensity]]:
         """Every density by its name in a model."""
         wholes = [(f"whole{i}", w) for i, w in enumerate(self.wholes)]
         return [*wholes, *((f"patches{i}", p) for i, p in enumerate(self.patches))]
-
-    @classmethod
-    def fit(
-        cls,
-        features: Features,
-        density: DensitySettings,
-        seed: int,
-        told: Told | None = None,
-        different: int | None = None,
-        losses: Losses | None = None,
-        parts: Tensor | None = None,
-    ) -> Member:
-        """Learn from good parts.
-
-        Args:
-            features: Of the parts.
-            density: How.
-            seed: Of weights, batches and noise.
-            told: Called with (steps done, steps in all).
-            different: As for `PartDensity.fit`.
-            losses: Told how each training goes; densities go by their names in a model.
-            parts: ``(n,)`` numbers of the parts to learn from; ``None`` for all.
-        """
-        chosen = torch.arange(len(features)) if parts is None else parts
-
-        def of(name: str) -> Losses | None:
-            return None if losses is None else lambda loss: losses(replace(loss, density=name))
-
-        wholes = tuple(
-            PartDensity.fit(s[chosen], density, seed + 100 * i, different, of(f"whole{i}"))
-            for i, s in enumerate(features.statistics)
-        )
-        coordinates = wholes[0].leading(features.statistics[0])
-        total = len(features.patches) * density.steps
-        fitted: list[PatchDensity] = []
-        for i, (patches, kept) in enumerate(zip(features.patches, features.kept, strict=True)):
-            before = i * density.steps
-
-            def step(done: int, _: int, before: int = before) -> None:
-                if told is not None:
-                    told(before + done, total)
-
-            losses_of = of(f"patches{i}")
-            fitted.append(
-                PatchDensity.fit(patches, coordinates, density, seed + i + 1, step, kept, losses_of, chosen)
-            )
-            step(density.steps, density.steps)
-        return cls(wholes, tuple(fitted))
 
 
 @dataclass(frozen=True)
@@ -202,7 +163,7 @@ def _of_chunk(
         judged.append([whole.energy(statistics, z) for whole, z in known])
         pulls.append([whole.pull(statistics, z) for whole, z in known])
     energies = [torch.stack([energy for energy, _ in of]).mean(0) for of in judged]
-    coordinates = local.wholes[0].leading(some.statistics[0])
+    coordinates = local.coordinates(some)
     strongest, nll_local, reached, maps = [], [], [], []
     for density, patches, kept in zip(local.patches, some.patches, some.kept, strict=True):
         energy, nats = density.energy(patches, coordinates)

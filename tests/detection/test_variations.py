@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from detection.conftest import SIZE, SMALL
-from differnet.detection import BundleError, DensitySettings, Detector, Family
+from differnet.detection import BundleError, DensitySettings, Detector, Family, cross_fitting
 from differnet.detection.ensemble import deal
 from differnet.detection.gathering import Features
 from differnet.detection.manifest import sealed
@@ -166,17 +166,17 @@ def test_variations_count_as_no_parts(good: list[Pixels], monkeypatch: pytest.Mo
     """Every fold misses whole parts, and what is kept of the held-out evidence is the parts' own."""
     missed: list[set[str]] = []
     extracted: list[Features] = []
-    cross_fit = Detector._cross_fit
+    cross_fit = cross_fitting.cross_fit
 
-    def remember(self: Detector, features: Features, names: list[str], *given: Any) -> Any:
+    def remember(features: Features, names: list[str], *given: Any) -> Any:
         extracted.append(features)
         fold_of = deal(names, QUICK.folds, QUICK.seed).tolist()
         missed.extend(
             {name for name, of in zip(names, fold_of, strict=True) if of == fold} for fold in set(fold_of)
         )
-        return cross_fit(self, features, names, *given)
+        return cross_fit(features, names, *given)
 
-    monkeypatch.setattr(Detector, "_cross_fit", remember)
+    monkeypatch.setattr("differnet.detection.detector.cross_fit", remember)
     detector = Detector(QUICK).fit([good[0], *good[:8], good[3]]).calibrate()
     assert sorted(name for names in missed for name in names) == sorted(
         as_picture(p, QUICK.reading).sha256 for p in good[:8]
