@@ -117,7 +117,7 @@ class _CrossFitting:
     def _condition(self, group: int, say: Say) -> PartDensity:
         """Fit the Gaussian whose coordinates condition the patches of a group."""
         parts = learned_from(self.group_of, group)
-        plain = replace(self.settings.density, couplings=0)
+        plain = replace(self.settings.density, whole_couplings=0)
         return PartDensity.fit(self.features.statistics[0][parts], plain, self._seed(group))
 
     def _patches(self, conditions: Sequence[PartDensity]) -> list[tuple[PatchDensity, ...]]:

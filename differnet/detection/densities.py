@@ -2,8 +2,8 @@
 
 Both are Real NVPs whose first layers whiten a shrinkage Gaussian and whose couplings start as the
 identity. Local couplings stay only where they raise the likelihood of good parts they were not
-trained on, global ones where a trial on held-out parts did (they are then trained on all parts);
-otherwise the density is exactly its Gaussian.
+trained on, global ones, if they are asked for, where a trial on held-out parts did (they are then trained
+on all parts); otherwise the density is exactly its Gaussian.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class PartDensity(nn.Module):
         gaussian = _gaussian(statistics, noise=0.0)
         rank = _rank(gaussian)
         shape = FlowShape(features, 0, rank, max(1, min(32, parts // 8, features)), 0, settings.hidden)
-        coupled = shape._replace(couplings=settings.couplings)
+        coupled = shape._replace(couplings=settings.whole_couplings)
         plan = training_plan(settings, seed, max(1, settings.steps // 4))
 
         def train(rows: Tensor, base: Compose, held: Tensor | None = None) -> Leading:
@@ -202,7 +202,7 @@ class PartDensity(nn.Module):
             fit_maximum_likelihood(flow, z, noise=settings.noise, plan=plan, progress=watch)
             return chain
 
-        if parts >= 2 * _LEAST_PARTS_FOR_COUPLINGS and settings.couplings:
+        if parts >= 2 * _LEAST_PARTS_FOR_COUPLINGS and settings.whole_couplings:
             held = _held_out(parts, seed)
             inner = _gaussian(statistics[~held], noise=0.0)
             trial = Flow(Compose([inner, train(statistics[~held], inner, statistics[held])]))

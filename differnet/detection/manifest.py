@@ -114,7 +114,8 @@ class Density(Strict):
     noise: float = Field(ge=0)
     couplings: int = Field(ge=0, le=64)
     hidden: int = Field(ge=1, le=4_096)
-    # Models of before were all trained so.
+    # Models of before say neither, and were all trained so.
+    whole_couplings: int = Field(default=4, ge=0, le=64)
     redrawn: bool = True
     steps: int = Field(ge=0)
     batch: int = Field(ge=1)

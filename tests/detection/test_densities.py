@@ -139,7 +139,8 @@ def test_part_density_of_bent_statistics_gains() -> None:
         along = drawn(200, 1, seed=seed)
         return torch.cat([along, along.square(), 0.1 * drawn(200, 2, seed=seed + 1)], dim=1)
 
-    density = PartDensity.fit(bent(0), DensitySettings(steps=1200, couplings=4, hidden=32), seed=0)
+    settings = DensitySettings(steps=1200, whole_couplings=4, hidden=32)
+    density = PartDensity.fit(bent(0), settings, seed=0)
     assert density.shape.couplings == 4
     assert density.shape.leading == 4
     fresh = bent(10)
@@ -297,7 +298,7 @@ def test_a_trial_tells_held_out_parts_and_the_training_on_all_has_none(
 ) -> None:
     trainings = minimised(monkeypatch)
     told: list[TrainingLoss] = []
-    settings = DensitySettings(steps=1200, couplings=4, hidden=32)
+    settings = DensitySettings(steps=1200, whole_couplings=4, hidden=32)
     bent = torch.cat([(first := drawn(400, 4)), first.square() + 0.1 * drawn(400, 4, seed=1)], dim=1)
     assert PartDensity.fit(bent, settings, seed=0, losses=told.append).shape.couplings == 4
     trial, final = ([loss for loss in told if loss.trial is wanted] for wanted in (True, False))
