@@ -31,7 +31,7 @@ from differnet.flows import (
     Transform,
     Whitening,
     fit_maximum_likelihood,
-    leave_one_out_energies,
+    leave_one_out,
     real_nvp,
     shrinkage_whitening,
 )
@@ -498,10 +498,9 @@ def left_out_evidence(statistics: Tensor) -> NDArray[np.float64]:
     """
     vectors = ElementwiseAffine.standardising(statistics)(statistics)[0]
     # Identical parts have no energy at all.
-    energies = leave_one_out_energies(vectors).clamp_min(torch.finfo(torch.float64).tiny).log().numpy()
-    whitening = shrinkage_whitening(vectors)
-    kinds = whitening(vectors)[0][:, : kinds_for(len(vectors))].double().numpy()
-    return np.stack([energies, Expectation.fit(energies, kinds).held_out], axis=1)
+    left, kinds = leave_one_out(vectors, kinds_for(len(vectors)))
+    energies = left.clamp_min(torch.finfo(torch.float64).tiny).log().numpy()
+    return np.stack([energies, Expectation.fit(energies, kinds.numpy()).held_out], axis=1)
 
 
 def _energy(flow: Flow, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -32,8 +32,8 @@ from differnet.detection.judging import (
 from differnet.detection.kept_features import FeatureFolder
 from differnet.detection.references import References, spread_out, thumbnail_of
 from differnet.detection.settings import DetectorError, DetectorSettings
-from differnet.detection.side_by_side import one_thread
-from differnet.detection.sources import BATCH, Batch, Seen, Source, as_picture, decoded, fingerprint
+from differnet.detection.side_by_side import in_lanes, one_thread
+from differnet.detection.sources import BATCH, Batch, Seen, Source, as_picture, decode, decoded, fingerprint
 from differnet.detection.spoiling import broken_parts, reduced, wrong_inputs
 from differnet.detection.statistics import patch_vectors, pooled_statistics
 from differnet.detection.team import Team
@@ -50,6 +50,8 @@ from differnet.records import Picture
 
 # Of pictures that go through the network together: a batch at 512 x 512. Larger ones go in smaller groups.
 _PIXELS_A_PASS = BATCH * 512 * 512
+# Pictures that a lane looks at before it takes the next ones.
+_LANE = 8
 # With fewer good parts there is nothing to hold out, and variations of them stand in for calibration too.
 _LEAST_PARTS = 4
 # Good parts that are spoilt to learn what tells defects from wrong inputs, 23 pictures each; fewer are
@@ -387,15 +389,26 @@ class Detector(Inspector):
             colour = self.preprocessing_[0].mean
             parts = [replace(part, pixels=ignored.paint(part.pixels, colour)) for part in parts]
         parts = [reduced(part, most) for part in parts]
+        kinds: list[str] = []
+
+        def spoilt() -> Iterator[tuple[Member, list[Picture], list[Picture]]]:
+            # One after another, whoever judges them: all draw from the same randomness.
+            for place, (index, part) in enumerate(zip(chosen, parts, strict=True)):
+                pictures = broken_parts(part, parts[(place + 1) % len(parts)], rng)
+                inputs = wrong_inputs(part, rng)
+                kinds.extend(inputs)
+                yield ensemble.members[fold_by_name[dealt[index * each]]], pictures, list(inputs.values())
+
+        def judged(some: tuple[Member, list[Picture], list[Picture]]) -> tuple[RawEvidence, RawEvidence]:
+            member, pictures, inputs = some
+            return self._judged_by(member, pictures), self._judged_by(member, inputs)
+
         broken: list[RawEvidence] = []
         wrong: list[RawEvidence] = []
-        kinds: list[str] = []
-        for done, (index, part) in enumerate(zip(chosen, parts, strict=True)):
-            member = ensemble.members[fold_by_name[dealt[index * each]]]
-            broken.append(self._judged_by(member, broken_parts(part, parts[(done + 1) % len(parts)], rng)))
-            pictures = wrong_inputs(part, rng)
-            wrong.append(self._judged_by(member, list(pictures.values())))
-            kinds += pictures
+        on_processors = self._device.type == "cpu"
+        for done, found in enumerate(in_lanes(judged, spoilt()) if on_processors else map(judged, spoilt())):
+            broken.append(found[0])
+            wrong.append(found[1])
             if progress is not None:
                 progress("boundary", done + 1, len(chosen))
         return SpoiltParts(RawEvidence.joined(broken), RawEvidence.joined(wrong), tuple(kinds))
@@ -443,13 +456,12 @@ class Detector(Inspector):
         progress: Progress | None,
         seen: Seen,
     ) -> Features:
-        gathered, team, reading = Gathering(len(pictures)), Team.current(), self.settings.reading
-        starts = range(0, len(pictures), BATCH)
-        own = decoded([s for start in team.share(starts) for s in pictures[start : start + BATCH]], reading)
+        gathered, team = Gathering(len(pictures)), Team.current()
+        starts = range(0, len(pictures), _LANE)
+        own = self._looked_at([pictures[start : start + _LANE] for start in team.share(starts)])
         done = 0
         for _ in range(0, len(starts), team.size):
-            batch = next(own, None)
-            for found in team.exchanged(None if batch is None else self._taken(batch)):
+            for found in team.exchanged(next(own, None)):
                 if found.features is not None:
                     gathered.add(found.features)
                 seen.add(found.seen)
@@ -461,11 +473,17 @@ class Detector(Inspector):
             raise self._nothing_readable(len(pictures))
         return gathered.features
 
+    def _looked_at(self, batches: Sequence[Sequence[Source]]) -> Iterator[_Taken]:
+        """Decode and look at batches; on a processor several at once."""
+        reading = self.settings.reading
+        if self._device.type == "cpu":
+            yield from in_lanes(lambda some: self._taken([decode(s, reading) for s in some]), batches)
+        else:
+            yield from map(self._taken, decoded([s for some in batches for s in some], reading, _LANE))
+
     def _taken(self, batch: Batch) -> _Taken:
-        seen, before = Seen(), len(self.skipped)
-        some = self._take(batch, seen)
-        skipped = self.skipped[before:]
-        del self.skipped[before:]
+        seen, skipped = Seen(), list[tuple[str, str]]()
+        some = self._take(batch, seen, skipped)
         return _Taken(len(batch), self._features_kept(some) if some else None, seen, skipped)
 
     def _open_kept_features(self, folder: Path | None, weights: str) -> FeatureFolder | None:

@@ -161,7 +161,7 @@ class Inspector(ABC):
         self.skipped = []
         seen, gathered, done = Seen(), list[RawEvidence](), 0
         for batch, evidence, _ in self._looked(pictures):
-            self._take(batch, seen)
+            self._take(batch, seen, self.skipped)
             if evidence is not None:
                 gathered.append(evidence)
             done += len(batch)
@@ -292,8 +292,8 @@ class Inspector(ABC):
             evidence = self._evidence(some) if some else None
             yield Looked(batch, evidence, 1000 * (time.perf_counter() - started) / max(1, len(some)))
 
-    def _take(self, batch: Batch, seen: Seen) -> list[Picture]:
-        """Note what is known of a batch's pictures; return those that could be read."""
+    def _take(self, batch: Batch, seen: Seen, skipped: list[tuple[str, str]]) -> list[Picture]:
+        """Note what is known of a batch's pictures, and why others are skipped; return the readable ones."""
         for source, picture in batch:
             if isinstance(picture, Picture):
                 seen.hashes.append(picture.sha256)
@@ -301,7 +301,7 @@ class Inspector(ABC):
                 seen.sources.append(source)
                 seen.quality.append(self._quality(picture))
             else:
-                self.skipped.append((name_of(source), str(picture)))
+                skipped.append((name_of(source), str(picture)))
         return readable(batch)
 
     def _nothing_readable(self, pictures: int) -> DetectorError:

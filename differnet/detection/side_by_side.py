@@ -1,14 +1,16 @@
 """Work that is done side by side in threads, and told of in the thread that asked for it.
 
 Densities are trained on one thread each: their matrices are small, and torch leaves the interpreter alone
-while it multiplies, so that several of them share the processors without sharing a product.
+while it multiplies, so that several of them share the processors without sharing a product. Pictures go
+through the network likewise: threads that share a picture wait for each other after every layer.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -17,6 +19,7 @@ import torch
 
 from differnet.detection.sources import processors
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 Say = Callable[[Callable[[], None]], None]
 """Has something done by the thread that asked for the work, such as telling how far it is."""
@@ -68,6 +71,38 @@ def side_by_side(jobs: Sequence[Callable[[Say], Result]], workers: int | None = 
             for future in futures:
                 future.cancel()
     return [future.result() for future in futures]
+
+
+def in_lanes(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Work on items side by side, each on one thread, and yield what comes of them, in order.
+
+    Items are drawn in the thread that asks, a few ahead of the results.
+
+    Args:
+        work: Called in several threads at once.
+        items: What it is called with.
+
+    Raises:
+        Exception: Whatever working on an item raised, when its turn comes.
+    """
+
+    def run(item: Item) -> Result:
+        torch.set_num_threads(1)
+        return work(item)
+
+    lanes = processors()
+    with ThreadPoolExecutor(lanes) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(run, item))
+                if len(waiting) > lanes + 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 @contextmanager

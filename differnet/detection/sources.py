@@ -62,26 +62,31 @@ def decoded(sources: Sequence[Source], rule: ReadingRule, size: int = BATCH) -> 
     Raises:
         DetectorError: An array is no picture.
     """
-
-    def decode(source: Source) -> tuple[Source, Picture | ImageError]:
-        try:
-            return source, as_picture(source, rule)
-        except ImageError as error:
-            return source, error
-
     if len(sources) == 1:
         # Nothing to be ahead of: threads would take a millisecond to start and to end.
-        yield [decode(sources[0])]
+        yield [decode(sources[0], rule)]
         return
     starts = range(0, len(sources), size)
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         # One batch is decoded while the one before it is in the network.
-        waiting = [pool.submit(decode, s) for s in sources[:size]]
+        waiting = [pool.submit(decode, s, rule) for s in sources[:size]]
         for start in starts:
             current = waiting
             following = sources[start + size : start + 2 * size]
-            waiting = [pool.submit(decode, s) for s in following]
+            waiting = [pool.submit(decode, s, rule) for s in following]
             yield [future.result() for future in current]
+
+
+def decode(source: Source, rule: ReadingRule) -> tuple[Source, Picture | ImageError]:
+    """Return a source with its picture, or with the reason why it has none.
+
+    Raises:
+        DetectorError: An array is no picture.
+    """
+    try:
+        return source, as_picture(source, rule)
+    except ImageError as error:
+        return source, error
 
 
 def readable(batch: Batch) -> list[Picture]:

@@ -12,9 +12,14 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from differnet.features.folding import folded
 from differnet.features.preprocessing import STRIDES, BackboneError, Preprocessing
 from differnet.features.weights import Weights, WeightsError, is_network
 from differnet.records import Picture
+
+# Of pictures that go through the network together on a processor: four of 256 x 256. What a layer makes of
+# them is still in the cache when the next one asks for it; sixteen at once take nearly twice as long each.
+_PIXELS_TOGETHER = 4 * 256 * 256
 
 
 class Backbone(nn.Module):
@@ -42,6 +47,8 @@ class Backbone(nn.Module):
         self.network.load_state_dict(chosen, strict=True)
         self.channels = tuple(int(c) for c in self.network.feature_info.channels())
         self.strides = tuple(int(r) for r in self.network.feature_info.reduction())
+        self.eval()
+        self._folded = folded(self.network)
         self.eval().requires_grad_(False)
         self.to(memory_format=torch.channels_last)
 
@@ -85,22 +92,30 @@ class Backbone(nn.Module):
         Raises:
             BackboneError: The network takes no pictures of this size.
         """
-        maps = self.traced(pixels)
+        together = len(pixels)
+        if pixels.device.type == "cpu":
+            together = max(1, _PIXELS_TOGETHER // (pixels.shape[2] * pixels.shape[3]))
+        network = self.network if self._folded is None else self._folded
+        passes = [self._maps(network, some) for some in torch.split(pixels, max(1, together))]
+        maps = passes[0] if len(passes) == 1 else [torch.cat(of) for of in zip(*passes, strict=True)]
         for features, channels, stride in zip(maps, self.channels, self.strides, strict=True):
             if features.shape[1:] != (channels, pixels.shape[2] // stride, pixels.shape[3] // stride):
                 raise self._unfit(pixels, f"a map of shape {tuple(features.shape)} at stride {stride}")
         return maps
 
     def traced(self, pixels: Tensor) -> list[Tensor]:
-        """Return maps as `forward` does, with gradients to the pixels.
+        """Return maps as `forward` does, from the network as it is, with gradients to the pixels.
 
         Sizes that are no multiple of a stride are allowed; their maps are as the network rounds them.
 
         Raises:
             BackboneError: The network takes no pictures of this size.
         """
+        return self._maps(self.network, pixels)
+
+    def _maps(self, network: nn.Module, pixels: Tensor) -> list[Tensor]:
         try:
-            maps: list[Tensor] = self.network(pixels.to(memory_format=torch.channels_last))
+            maps: list[Tensor] = network(pixels.to(memory_format=torch.channels_last))
         except torch.OutOfMemoryError:
             raise
         except (AssertionError, RuntimeError) as error:

@@ -49,6 +49,7 @@ from differnet.flows.velocity import PerceptronVelocity, Velocity
 from differnet.flows.whitening import (
     LowRankWhitening,
     Whitening,
+    leave_one_out,
     leave_one_out_energies,
     shrinkage_whitening,
 )
@@ -109,6 +110,7 @@ __all__ = [
     "glow",
     "glow_image",
     "iaf",
+    "leave_one_out",
     "leave_one_out_energies",
     "maf",
     "measure_health",

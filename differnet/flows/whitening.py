@@ -287,6 +287,24 @@ def leave_one_out_energies(vectors: Tensor, *, shrinkage: float | None = None) -
         >>> energies.round(decimals=2).tolist()
         [1.26, 0.48, 0.11, 96.0]
     """
+    return leave_one_out(vectors, 0, shrinkage=shrinkage)[0]
+
+
+def leave_one_out(vectors: Tensor, leading: int, *, shrinkage: float | None = None) -> tuple[Tensor, Tensor]:
+    """Return `leave_one_out_energies`, and whitened coordinates of the vectors, from one decomposition.
+
+    Args:
+        vectors: ``(n, features)``, ``n >= 3``.
+        leading: How many coordinates.
+        shrinkage: Fixed intensity in [0, 1], or ``None`` for Ledoit and Wolf's estimate.
+
+    Returns:
+        ``(n,)`` energies, and ``(n, leading)`` the first coordinates that `shrinkage_whitening` of all
+        vectors gives, up to their signs; both float64. Directions that no vector has are left out.
+
+    Raises:
+        FlowError: As in `leave_one_out_energies`.
+    """
     _check_estimation(vectors, shrinkage, 0.0)
     n, features = vectors.shape
     if n < 3:
@@ -300,7 +318,10 @@ def leave_one_out_energies(vectors: Tensor, *, shrinkage: float | None = None) -
     left = 1 - (1 - shrinkage) * n / (n - 1) ** 2 * norms
     # A vector that alone spans a direction leaves nothing there but the floor, which rounding may eat up.
     energies: Tensor = (n / (n - 1)) ** 2 * norms / left.clamp_min(1e-9) / features
-    return energies
+    first = torch.arange(len(variance) - 1, -1, -1)[:leading]
+    spread = ((1 - shrinkage) * variance[first] + floor).sqrt()
+    along = axes[:, first] * (n * variance[first]).sqrt() if n <= features else centred @ axes[:, first]
+    return energies, along / spread
 
 
 def _second_moments(vectors: Tensor, shrinkage: float | None) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:

@@ -220,7 +220,7 @@ def test_the_densities_cost_at_most_a_third_of_the_network() -> None:
     density, context = settings.density, position_code(1, 1).shape[-1] + coordinates_for(761)
 
     def whole(parts: int) -> PartDensity:
-        shape = FlowShape(statistics.shape[1], 0, parts - 1, 32, density.couplings, density.hidden)
+        shape = FlowShape(statistics.shape[1], 0, parts - 1, 32, density.whole_couplings, density.hidden)
         return PartDensity(rebuild_flow(shape), shape, parts)
 
     def local(features: int) -> PatchDensity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from differnet.detection import DensitySettings, Detector, DetectorSettings, side_by_side
 from differnet.detection.side_by_side import Say
+from differnet.detection.sources import processors
 from differnet.images.synthetic import render_part
 
 
@@ -106,3 +108,46 @@ def test_a_training_is_called_off_from_its_progress(parts: list[NDArray[np.uint8
 
     with pytest.raises(InterruptedError, match="enough"):
         Detector(settings).fit(parts, told)
+
+
+def test_lanes_give_results_in_order_each_on_one_thread() -> None:
+    drawn: list[int] = []
+    began = threading.Event()
+
+    def items() -> Iterator[int]:
+        for number in range(20):
+            drawn.append(threading.get_ident())
+            yield number
+
+    def work(number: int) -> tuple[int, int, int]:
+        if number == 0:
+            # The first is the last to end of those that are begun with it.
+            began.wait(0.2)
+        return number, torch.get_num_threads(), threading.get_ident()
+
+    before = torch.get_num_threads()
+    found = list(side_by_side.in_lanes(work, items()))
+    assert [number for number, _, _ in found] == list(range(20))
+    assert {threads for _, threads, _ in found} == {1}
+    assert set(drawn) == {threading.get_ident()}
+    assert threading.get_ident() not in {thread for _, _, thread in found}
+    assert torch.get_num_threads() == before
+
+
+def test_lanes_draw_no_more_than_a_few_ahead_and_end_with_the_first_failure() -> None:
+    drawn: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(1_000):
+            drawn.append(number)
+            yield number
+
+    def work(number: int) -> int:
+        if number == 30:
+            raise ValueError("an item that fails")
+        return number
+
+    found: list[int] = []
+    with pytest.raises(ValueError, match="an item that fails"):
+        found.extend(side_by_side.in_lanes(work, items()))
+    assert len(drawn) <= 30 + processors() + 3

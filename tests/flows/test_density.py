@@ -14,6 +14,7 @@ from differnet.flows import (
     LowRankWhitening,
     Permutation,
     Whitening,
+    leave_one_out,
     leave_one_out_energies,
     real_nvp,
     shrinkage_whitening,
@@ -194,6 +195,18 @@ def test_leave_one_out_energies_are_those_of_the_others_gaussian(
         wanted.append(distance @ torch.linalg.solve(covariance, distance) / features)
     found = leave_one_out_energies(vectors, shrinkage=shrinkage)
     torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize(("n", "features"), [(40, 10), (12, 30)])
+def test_leading_coordinates_beside_energies_are_those_of_the_whitening(n: int, features: int) -> None:
+    vectors = torch.randn(n, features, generator=torch.Generator().manual_seed(n)) * torch.arange(
+        1, features + 1
+    )
+    energies, leading = leave_one_out(vectors, 4)
+    assert torch.equal(energies, leave_one_out_energies(vectors))
+    wanted = shrinkage_whitening(vectors)(vectors)[0][:, :4].double()
+    signs = (leading * wanted).sum(0).sign()
+    torch.testing.assert_close(leading * signs, wanted, rtol=0, atol=1e-4)
 
 
 def test_a_vector_alone_in_its_direction_is_strange_and_finite() -> None:
