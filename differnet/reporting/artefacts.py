@@ -306,6 +306,13 @@ def eight_bits(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uin
 
 def shrink(pixels: NDArray[Kind], side: int) -> NDArray[Kind]:
     """Reduce a picture or a map to a longest side; a smaller one stays as it is."""
+    # Halves first, which are quick: averaging 5 million pixels at once takes three times as long.
+    while max(pixels.shape[:2]) >= 2 * side and min(pixels.shape[:2]) > 1:
+        rows, columns = (length // 2 for length in pixels.shape[:2])
+        even = pixels[: 2 * rows, : 2 * columns]
+        pixels = np.asarray(
+            cv2.resize(even, (columns, rows), interpolation=cv2.INTER_AREA), dtype=pixels.dtype
+        )
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
