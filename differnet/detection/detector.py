@@ -24,7 +24,7 @@ from differnet.detection.ensemble import Ensemble, Member, deal, held_out, plain
 from differnet.detection.evidence import RawEvidence
 from differnet.detection.gathering import Features, Gathering
 from differnet.detection.ignoring import IgnoreMask
-from differnet.detection.inspector import Inspector, Progress
+from differnet.detection.inspector import Inspector, Looked, Progress
 from differnet.detection.judging import (
     Calibration,
     SpoiltParts,
@@ -50,8 +50,8 @@ from differnet.records import Picture
 
 # Of pictures that go through the network together: a batch at 512 x 512. Larger ones go in smaller groups.
 _PIXELS_A_PASS = BATCH * 512 * 512
-# Pictures that a lane looks at before it takes the next ones.
-_LANE = 8
+# Pictures that a lane looks at before it takes the next ones: as many as go through the network together.
+_LANE = 4
 # With fewer good parts there is nothing to hold out, and variations of them stand in for calibration too.
 _LEAST_PARTS = 4
 # Good parts that are spoilt to learn what tells defects from wrong inputs, 23 pictures each; fewer are
@@ -518,6 +518,19 @@ class Detector(Inspector):
             if tensors is None:
                 folder.put(picture.sha256, [tensor[number] for tensor in features.tensors])
         return features
+
+    def _looked(self, pictures: Sequence[Source]) -> Iterator[Looked]:
+        """Decode and look at pictures; on a processor several of them at once."""
+        if self._device.type != "cpu" or len(pictures) == 1:
+            yield from super()._looked(pictures)
+            return
+        reading = self.settings.reading
+
+        def look(some: Sequence[Source]) -> Looked:
+            batch = [decode(source, reading) for source in some]
+            return self._look_at(batch)
+
+        yield from in_lanes(look, [pictures[i : i + _LANE] for i in range(0, len(pictures), _LANE)])
 
     def _evidence(self, pictures: list[Picture]) -> RawEvidence:
         return self._fitted().evidence(self._features(pictures))

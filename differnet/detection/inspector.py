@@ -286,11 +286,13 @@ class Inspector(ABC):
 
     def _looked(self, pictures: Sequence[Source]) -> Iterator[Looked]:
         """Decode pictures batch by batch, and look at each batch."""
-        for batch in decoded(pictures, self.settings.reading):
-            started = time.perf_counter()
-            some = readable(batch)
-            evidence = self._evidence(some) if some else None
-            yield Looked(batch, evidence, 1000 * (time.perf_counter() - started) / max(1, len(some)))
+        yield from map(self._look_at, decoded(pictures, self.settings.reading))
+
+    def _look_at(self, batch: Batch) -> Looked:
+        started = time.perf_counter()
+        some = readable(batch)
+        evidence = self._evidence(some) if some else None
+        return Looked(batch, evidence, 1000 * (time.perf_counter() - started) / max(1, len(some)))
 
     def _take(self, batch: Batch, seen: Seen, skipped: list[tuple[str, str]]) -> list[Picture]:
         """Note what is known of a batch's pictures, and why others are skipped; return the readable ones."""

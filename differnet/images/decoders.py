@@ -66,8 +66,9 @@ class Limits:
 _USUAL_LIMITS = Limits()
 _PIPE = 2**20
 # glibc gives large blocks back to the system at once and asks for the next picture's anew: a third of what
-# decoding 5 million pixels takes. A decoder keeps them; what it may take is limited all the same.
-_KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+# decoding 5 million pixels takes. A decoder keeps those of pictures up to 20 million; what it may take in all
+# is limited all the same.
+_KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(64 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20)}
 
 READY = b"ready\n"
 """What a new process says first: whatever ends it before is no fault of a picture's."""

@@ -1,7 +1,7 @@
 """What a run shows beside its records: heat maps, previews and close-ups, as files in its folder.
 
 ```
-heat_maps/ID.npz     heat map of each judged picture, float16, 256 places at most along a side
+heat_maps/ID.npz     heat map of each judged picture, float16, 128 places at most along a side
 pictures/ID.jpg      bounded preview of each readable picture
 closeups/ID.jpg      its strongest region at full sharpness, where the preview lost detail
 ```
@@ -28,7 +28,7 @@ from differnet.strict_json import RecordFormatError
 PREVIEW_SIDE = 512
 """Longest side of a stored preview in pixels: fills half a 1280 px page on a sharp screen."""
 
-HEAT_SIDE = 256
+HEAT_SIDE = 128
 """Longest side of a stored heat map: what it shows is coarser, and is drawn at the size of the preview."""
 
 CLOSEUP_SIDE = 320

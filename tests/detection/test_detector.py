@@ -484,7 +484,7 @@ def test_large_pictures_go_through_the_network_in_small_groups(
     monkeypatch.setattr(Backbone, "forward", counted)
     monkeypatch.setattr(detector_module, "_PIXELS_A_PASS", 2 * SIZE**2)
     assert [r.strangeness for r in judged(loaded, list(fresh[:5]))] == pytest.approx(wanted, rel=1e-4)
-    assert groups == [2, 2, 1]
+    assert sorted(groups) == [1, 2, 2]
 
 
 def test_provenance_cannot_overwrite_what_is_measured(saved: Path) -> None:
