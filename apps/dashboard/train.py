@@ -187,6 +187,11 @@ def show_model(task: TaskEntry) -> None:
         st.warning(markdown_safe(sentence), icon=":material/warning:")
     if outcome["suspects_count"]:
         show_suspects(task)
+    # Tasks of before say nothing of it.
+    if exports := outcome.get("exports"):
+        with st.expander("What it inspects with, and how fast"):
+            for words in exports:
+                st.text(legible(words))
     if outcome["skipped_count"]:
         with st.expander(f"{outcome['skipped_count']:,} files could not be read"):
             for path, reason in outcome["skipped"]:

@@ -378,18 +378,15 @@ def load_inspector(
         )
     with terminal().waiting(f"loading {folder}"):
         from differnet.detection import BundleError
-        from differnet.runtime import ExportedDetector, choose_runtime
+        from differnet.runtime import load_fastest
 
         try:
-            name = "torch" if device != "auto" else choose_runtime(folder, runtime)
-            exported = None if name == "torch" else ExportedDetector.load(folder, name)
+            inspector = load_fastest(folder, device, runtime)
         except BundleError as error:
             raise VerificationError(error) from error
-    if exported is None:
-        return load_model(folder, device, adopt=adopt)
     if adopt:
-        adopt_thresholds(exported, folder)
-    return exported
+        adopt_thresholds(inspector, folder)
+    return inspector
 
 
 def adopt_thresholds(detector: Inspector, folder: Path) -> None:

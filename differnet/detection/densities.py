@@ -1,9 +1,9 @@
 """The two densities of a good part: of the whole, and of its patches given the whole.
 
-Both are Real NVPs whose first layers whiten a shrinkage Gaussian and whose couplings start as the
-identity. Local couplings stay only where they raise the likelihood of good parts they were not
-trained on, global ones, if they are asked for, where a trial on held-out parts did (they are then trained
-on all parts); otherwise the density is exactly its Gaussian.
+Both begin with layers that whiten a shrinkage Gaussian; what follows are affine couplings that start as the
+identity, as in a Real NVP. Local couplings stay only where they raise the likelihood of good parts they were
+not trained on; global ones are there only if they are asked for, and where a trial on held-out parts says so
+(they are then trained on all parts). Otherwise the density is exactly its Gaussian.
 """
 
 from __future__ import annotations

@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from differnet.runtime.engines import ENGINES, RuntimeMissingError, installed_runtimes
     from differnet.runtime.export import ExportError
-    from differnet.runtime.exported import RUNTIMES, Export, ExportedDetector, choose_runtime, exports_in
+    from differnet.runtime.exported import (
+        RUNTIMES,
+        Export,
+        ExportedDetector,
+        choose_runtime,
+        exports_in,
+        load_fastest,
+    )
 
 _HOMES = {
     "engines": ("ENGINES", "RuntimeMissingError", "installed_runtimes"),
     "export": ("ExportError",),
-    "exported": ("RUNTIMES", "Export", "ExportedDetector", "choose_runtime", "exports_in"),
+    "exported": ("RUNTIMES", "Export", "ExportedDetector", "choose_runtime", "exports_in", "load_fastest"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -31,6 +38,7 @@ __all__ = [
     "choose_runtime",
     "exports_in",
     "installed_runtimes",
+    "load_fastest",
 ]
 
 

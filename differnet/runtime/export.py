@@ -57,6 +57,8 @@ _FAR = 0.01
 _PARITY_PARTS, _SPOILT = 16, 3
 # Pictures that are timed, and how often: the quickest counts, which other processes disturb least.
 _TIMED, _ROUNDS = 4, 5
+# Pictures that are compared at a time.
+_TOGETHER = 8
 _VERSIONS = ("differnet", "torch", "onnx", "onnxruntime", "openvino")
 
 
@@ -159,6 +161,12 @@ def export(
     return found
 
 
+def _evidence_of(inspector: Inspector, pictures: Sequence[Picture]) -> RawEvidence:
+    # Large ones by the hundred would take gigabytes.
+    starts = range(0, len(pictures), _TOGETHER)
+    return RawEvidence.joined([inspector._evidence(list(pictures[i : i + _TOGETHER])) for i in starts])
+
+
 def exportable(detector: Detector) -> str:
     """Say why a model cannot be exported; empty where it can."""
     side = max(detector.settings.sizes)
@@ -179,8 +187,8 @@ def compare(
         pictures: At least one.
         own: Evidence of the model, where it is known already.
     """
-    raw = detector._evidence(list(pictures)) if own is None else own
-    told = exported._evidence(list(pictures))
+    raw = _evidence_of(detector, pictures) if own is None else own
+    told = _evidence_of(exported, pictures)
     judge = detector._judge()
     deviation = 0.0
     for name, figures in raw.figures.items():

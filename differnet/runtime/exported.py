@@ -162,6 +162,27 @@ def choose_runtime(folder: Path, asked: str = "auto") -> str:
     return fastest if fastest != TORCH and taken[fastest] <= own else TORCH
 
 
+def load_fastest(folder: Path, device: str = "auto", runtime: str = "auto") -> Inspector:
+    """Read a model to inspect with: its export to a runtime, or the model itself.
+
+    Args:
+        folder: Of the model.
+        device: Where torch judges; any but ``auto`` asks for torch.
+        runtime: See `choose_runtime`.
+
+    Raises:
+        RuntimeMissingError: The runtime is not installed, or the model was not exported to it.
+        BundleError: The model or its export is not as it was written.
+    """
+    name = TORCH if device != "auto" else choose_runtime(folder, runtime)
+    if name != TORCH:
+        return ExportedDetector.load(folder, name)
+    # An exported model needs no torch.
+    from differnet.detection import Detector
+
+    return Detector.load(folder, device)
+
+
 class ExportedDetector(Inspector):
     """A model whose evidence a graph computes.
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from differnet.store import NoRunError, RunEntry, Store
 from differnet.store.queue import Progress, Queue, Wanted
 from differnet.tasks.course import Course, StoppedError
-from differnet.tasks.learning import load_known, model_place
+from differnet.tasks.learning import load_judge, model_place
 from differnet.tasks.places import WishError, Workspace
 from differnet.tasks.wishes import InspectWish
 
 if TYPE_CHECKING:
-    from differnet.detection import Detector
+    from differnet.detection.inspector import Inspector
 
 _STAGE = "inspecting"
 
@@ -42,7 +42,7 @@ def inspect(wish: InspectWish, store: Store, course: Course) -> dict[str, Any]:
             remedy="Choose a model and a folder.",
         )
     wanted, left_out = _pictures(wish)
-    detector = _judge_of(store, begun) if begun is not None else load_known(store, wish.model)
+    detector = _judge_of(store, begun) if begun is not None else load_judge(store, wish.model)
     course.note(run=wish.run, left_out=left_out)
     queue = _queue(wish, store, begun, detector, wanted)
     if wish.retry:
@@ -98,17 +98,17 @@ def _each(wish: InspectWish) -> Iterator[tuple[list[Wanted], int]]:
             yield [Wanted(whole_path(place), None)], 0
 
 
-def _judge_of(store: Store, run: RunEntry) -> Detector:
+def _judge_of(store: Store, run: RunEntry) -> Inspector:
     """Load the model of a run without thresholds that were set since, from where it lies now."""
     from differnet.batch import model_folder
-    from differnet.detection import Detector
+    from differnet.runtime import load_fastest
 
     model_folder(run)
-    return Detector.load(model_place(store, run.model_id))
+    return load_fastest(model_place(store, run.model_id))
 
 
 def _queue(
-    wish: InspectWish, store: Store, begun: RunEntry | None, detector: Detector, wanted: list[Wanted]
+    wish: InspectWish, store: Store, begun: RunEntry | None, detector: Inspector, wanted: list[Wanted]
 ) -> Queue:
     from differnet.batch import RunPlan, begin, resume
     from differnet.detection import revision_of

@@ -17,6 +17,7 @@ from differnet.tasks.wishes import RetrainWish, TrainWish
 
 if TYPE_CHECKING:
     from differnet.detection import Detector, DetectorSettings
+    from differnet.detection.inspector import Inspector
 
 
 def train(wish: TrainWish, store: Store, course: Course) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def train(wish: TrainWish, store: Store, course: Course) -> dict[str, Any]:
     )
     detector = _learned(settings, [part.path for part in dataset.train_good], course)
     _save(detector, folder, course)
-    return _made(store, detector, folder, wish.data)
+    return _made(store, detector, folder, wish.data) | {"exports": _exported(detector, folder, course)}
 
 
 def retrain(wish: RetrainWish, store: Store, course: Course) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def retrain(wish: RetrainWish, store: Store, course: Course) -> dict[str, Any]:
         new = _learned(settings, chosen.training, course)
     # First, so that the work of training is not lost with the comparison.
     _save(new, folder, course)
-    made = _made(store, new, folder, wish.data)
+    made = _made(store, new, folder, wish.data) | {"exports": _exported(new, folder, course)}
     compared = compare(old, new, chosen.compared, wish.data, progress=course)
     return made | {
         "comparison_file": str(keep(compared, folder)),
@@ -112,14 +113,36 @@ def load_known(store: Store, model_id: str, device: str = "auto") -> Detector:
         BundleError: It is damaged.
         RevisionError: The file of its thresholds is.
     """
-    from differnet.detection import Detector, adopt_current
+    from differnet.detection import Detector
 
     folder = model_place(store, model_id)
     detector = Detector.load(folder, device=device)
-    if detector.model_id != model_id:
-        raise _elsewhere(model_id, f"another one there, {detector.model_id[:12]}")
-    adopt_current(detector, folder)
+    _adopt(detector, model_id, folder)
     return detector
+
+
+def load_judge(store: Store, model_id: str) -> Inspector:
+    """Load a model to inspect with, as `load_known` does, by the runtime that is fastest here.
+
+    Raises:
+        WishError: As `load_known`.
+        BundleError: It is damaged, or what it was exported to.
+        RevisionError: The file of its thresholds is damaged.
+    """
+    from differnet.runtime import load_fastest
+
+    folder = model_place(store, model_id)
+    judge = load_fastest(folder)
+    _adopt(judge, model_id, folder)
+    return judge
+
+
+def _adopt(judge: Inspector, model_id: str, folder: Path) -> None:
+    from differnet.detection import adopt_current
+
+    if judge.model_id != model_id:
+        raise _elsewhere(model_id, f"another one there, {judge.model_id[:12]}")
+    adopt_current(judge, folder)
 
 
 def model_place(store: Store, model_id: str) -> Path:
@@ -158,6 +181,26 @@ def _save(detector: Detector, folder: Path, course: Course) -> None:
         # Of two that have the same name in mind the second is refused, not put in the place of the first.
         stack.enter_context(alone_in(folder.parent))
         detector.save(require_unused(folder))
+
+
+def _exported(detector: Detector, folder: Path, course: Course) -> list[str]:
+    """Export a model that was saved to the runtimes that are installed here; return what is to be said of it.
+
+    The model is as good without: one that cannot be exported is inspected with torch.
+    """
+    from differnet.runtime import ExportError, RuntimeMissingError, installed_runtimes
+
+    if not installed_runtimes():
+        return []
+    from differnet.runtime.export import export
+
+    course("exporting the model", 0, 1)
+    found: list[str] = []
+    try:
+        export(detector, folder, [], told=found.append)
+    except (ExportError, RuntimeMissingError) as error:
+        found.append(f"Not exported: {error.found}. {error.remedy}")
+    return found
 
 
 def _made(store: Store, detector: Detector, folder: Path, source: str) -> dict[str, Any]:
