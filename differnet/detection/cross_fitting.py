@@ -29,7 +29,8 @@ Progress = Callable[[int, int], None]
 Result = TypeVar("Result")
 
 HALVES_FROM = 200
-"""Different parts from which on a half of them is enough to learn patches from: a hundred thousand."""
+"""Different parts from which on a half of them is enough to learn patches from: a hundred thousand.
+Halves are made of an even number of folds."""
 
 
 def cross_fit(
@@ -74,7 +75,8 @@ class _CrossFitting:
         self.folds = min(settings.folds, len(set(names)))
         self.fold_of = deal(names, self.folds, settings.seed)
         # Local densities miss all folds of a group.
-        self.groups = min(self.folds, 2) if len(set(names)) >= HALVES_FROM else self.folds
+        halved = len(set(names)) >= HALVES_FROM and self.folds % 2 == 0
+        self.groups = 2 if halved else self.folds
         self.group_of = self.fold_of % self.groups
 
     def done(self) -> tuple[Ensemble, RawEvidence]:
@@ -140,7 +142,7 @@ class _CrossFitting:
             member = self._in_words("half" if self.groups < self.folds else "fold", number, self.groups)
             # Seeds are those of the member whose patches these are: the last one's of all parts.
             seed = self._seed(self.folds if number == self.groups else number) + scale + 1
-            return PatchDensity.fit(
+            fitted = PatchDensity.fit(
                 self.features.patches[scale],
                 conditions[number].leading(self.features.statistics[0]),
                 self.settings.density,
@@ -150,6 +152,9 @@ class _CrossFitting:
                 self._told(say, member, f"patches{scale}"),
                 learned_from(self.group_of, number),
             )
+            # A density that stays its Gaussian has taken no step.
+            told(self.settings.density.steps, self.settings.density.steps)
+            return fitted
 
         fitted = self._shared([partial(fit, place, *job) for place, job in enumerate(asked)])
         found = dict(zip(asked, fitted, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -33,7 +34,17 @@ from differnet.detection.kept_features import FeatureFolder
 from differnet.detection.references import References, spread_out, thumbnail_of
 from differnet.detection.settings import DetectorError, DetectorSettings
 from differnet.detection.side_by_side import in_lanes, one_thread
-from differnet.detection.sources import BATCH, Batch, Seen, Source, as_picture, decode, decoded, fingerprint
+from differnet.detection.sources import (
+    BATCH,
+    Batch,
+    Seen,
+    Source,
+    as_picture,
+    decode,
+    decoded,
+    fingerprint,
+    processors,
+)
 from differnet.detection.spoiling import broken_parts, reduced, wrong_inputs
 from differnet.detection.statistics import patch_vectors, pooled_statistics
 from differnet.detection.team import Team
@@ -52,6 +63,8 @@ from differnet.records import Picture
 _PIXELS_A_PASS = BATCH * 512 * 512
 # Pictures that a lane looks at before it takes the next ones: as many as go through the network together.
 _LANE = 4
+# Pictures in all lanes together, more or less: they lie in memory as large as they are.
+_HELD = 32
 # With fewer good parts there is nothing to hold out, and variations of them stand in for calibration too.
 _LEAST_PARTS = 4
 # Good parts that are spoilt to learn what tells defects from wrong inputs, 23 pictures each; fewer are
@@ -457,8 +470,9 @@ class Detector(Inspector):
         seen: Seen,
     ) -> Features:
         gathered, team = Gathering(len(pictures)), Team.current()
-        starts = range(0, len(pictures), _LANE)
-        own = self._looked_at([pictures[start : start + _LANE] for start in team.share(starts)])
+        size = _LANE if self._device.type == "cpu" else BATCH
+        starts = range(0, len(pictures), size)
+        own = self._looked_at([pictures[start : start + size] for start in team.share(starts)])
         done = 0
         for _ in range(0, len(starts), team.size):
             for found in team.exchanged(next(own, None)):
@@ -479,7 +493,7 @@ class Detector(Inspector):
         if self._device.type == "cpu":
             yield from in_lanes(lambda some: self._taken([decode(s, reading) for s in some]), batches)
         else:
-            yield from map(self._taken, decoded([s for some in batches for s in some], reading, _LANE))
+            yield from map(self._taken, decoded([s for some in batches for s in some], reading))
 
     def _taken(self, batch: Batch) -> _Taken:
         seen, skipped = Seen(), list[tuple[str, str]]()
@@ -521,16 +535,18 @@ class Detector(Inspector):
 
     def _looked(self, pictures: Sequence[Source]) -> Iterator[Looked]:
         """Decode and look at pictures; on a processor several of them at once."""
-        if self._device.type != "cpu" or len(pictures) == 1:
+        lanes, reading = processors(), self.settings.reading
+        # Of fewer pictures than processors each is shared by several.
+        if self._device.type != "cpu" or len(pictures) < lanes or lanes == 1:
             yield from super()._looked(pictures)
             return
-        reading = self.settings.reading
+        size = max(1, min(_LANE, _HELD // lanes, math.ceil(len(pictures) / lanes)))
 
         def look(some: Sequence[Source]) -> Looked:
             batch = [decode(source, reading) for source in some]
             return self._look_at(batch)
 
-        yield from in_lanes(look, [pictures[i : i + _LANE] for i in range(0, len(pictures), _LANE)])
+        yield from in_lanes(look, [pictures[i : i + size] for i in range(0, len(pictures), size)])
 
     def _evidence(self, pictures: list[Picture]) -> RawEvidence:
         return self._fitted().evidence(self._features(pictures))

@@ -32,7 +32,7 @@ _CHUNK = 32
 
 @dataclass(frozen=True)
 class Member:
-    """Densities that have missed the same parts: a global one a zoom, and a local one a scale.
+    """Densities that judge the same parts, which they have missed: a global one a zoom, a local one a scale.
 
     Attributes:
         wholes: The global ones.

@@ -38,7 +38,7 @@ class Looked(NamedTuple):
     Attributes:
         batch: Sources and pictures.
         evidence: Of those that could be read, in their order; ``None`` where none could.
-        milliseconds: That a picture of it took.
+        milliseconds: That a picture of it took, while other processors may have looked at others.
     """
 
     batch: Batch

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from differnet.calibration import HEAT_NUMBERS
 from differnet.detection.usual import CALIBRATION_ARRAYS, QUALITY_FIGURES
@@ -114,13 +114,21 @@ class Density(Strict):
     noise: float = Field(ge=0)
     couplings: int = Field(ge=0, le=64)
     hidden: int = Field(ge=1, le=4_096)
-    # Models of before say neither, and were all trained so.
-    whole_couplings: int = Field(default=4, ge=0, le=64)
+    whole_couplings: int = Field(ge=0, le=64)
+    # Models of before do not say, and were all trained so.
     redrawn: bool = True
     steps: int = Field(ge=0)
     batch: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     context_noise: float = Field(ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _same_for_all(cls, fields: Any) -> Any:
+        """Read models of before, whose densities all had as many couplings."""
+        if isinstance(fields, dict) and "couplings" in fields:
+            return {"whole_couplings": fields["couplings"], **fields}
+        return fields
 
 
 class Chosen(Strict):

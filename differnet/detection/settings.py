@@ -115,7 +115,7 @@ class DetectorSettings:
         alpha_defect: Share of good parts that may be called DEFECT or OOD (overkill).
         device: ``auto``, ``cpu`` or ``cuda``.
         product: Name that records carry.
-        folds: Members of the ensemble.
+        folds: Members of the ensemble. From 200 parts on, patches are learned from halves of an even one.
         density: How the densities are built.
         scales: Grids of the local densities.
         keep_suspects: Learn also from training parts that stand out so far that they are probably not good.

@@ -85,24 +85,23 @@ def in_lanes(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
     Raises:
         Exception: Whatever working on an item raised, when its turn comes.
     """
-
-    def run(item: Item) -> Result:
-        torch.set_num_threads(1)
-        return work(item)
-
-    lanes = processors()
-    with ThreadPoolExecutor(lanes) as pool:
-        waiting: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(run, item))
-                if len(waiting) > lanes + 1:
+    lanes, before = processors(), torch.get_num_threads()
+    waiting: deque[Future[Result]] = deque()
+    try:
+        with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            try:
+                for item in items:
+                    waiting.append(pool.submit(work, item))
+                    if len(waiting) > lanes + 1:
+                        yield waiting.popleft().result()
+                while waiting:
                     yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+            finally:
+                for future in waiting:
+                    future.cancel()
+    finally:
+        # What one thread sets for itself is also what threads begin with that are made later.
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -49,6 +51,9 @@ class Backbone(nn.Module):
         self.strides = tuple(int(r) for r in self.network.feature_info.reduction())
         self.eval()
         self._folded = folded(self.network)
+        # Some of timm's networks collect their maps in one place, by hooks: two threads would mix theirs up.
+        hooked = any(m._forward_hooks or m._forward_pre_hooks for m in self.network.modules())
+        self._alone = threading.Lock() if hooked else nullcontext()
         self.eval().requires_grad_(False)
         self.to(memory_format=torch.channels_last)
 
@@ -115,7 +120,8 @@ class Backbone(nn.Module):
 
     def _maps(self, network: nn.Module, pixels: Tensor) -> list[Tensor]:
         try:
-            maps: list[Tensor] = network(pixels.to(memory_format=torch.channels_last))
+            with self._alone:
+                maps: list[Tensor] = network(pixels.to(memory_format=torch.channels_last))
         except torch.OutOfMemoryError:
             raise
         except (AssertionError, RuntimeError) as error:

@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # Side of the pictures on which a folded network has to prove itself, and by how much its maps may differ, of
 # the largest figure: single precision leaves some 1e-5 over a deep network.
-_PROBE, _TOLERANCE = 64, 1e-3
+_PROBE, _TOLERANCE = 64, 1e-4
 
 
 @torch.no_grad()
@@ -62,8 +62,7 @@ def _alike(network: nn.Module, copied: nn.Module) -> bool:
     noise = torch.randn(1, 3, _PROBE, _PROBE, generator=torch.Generator().manual_seed(0))
     try:
         wanted, found = network(noise), copied(noise)
-    except (AssertionError, AttributeError, RuntimeError, TypeError):
-        # It takes no pictures of this size, or reads what is no longer there.
+    except Exception:  # a network that takes no pictures of this size, or reads what is no longer there
         return False
     return len(wanted) == len(found) and all(map(_close, wanted, found))
 

@@ -66,9 +66,9 @@ class Limits:
 _USUAL_LIMITS = Limits()
 _PIPE = 2**20
 # glibc gives large blocks back to the system at once and asks for the next picture's anew: a third of what
-# decoding 5 million pixels takes. A decoder keeps those of pictures up to 20 million; what it may take in all
-# is limited all the same.
-_KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(64 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20)}
+# decoding 5 million pixels takes. A decoder keeps those of pictures up to 8 million (older versions of glibc
+# allow no more); what it may take in all is limited all the same.
+_KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20)}
 
 READY = b"ready\n"
 """What a new process says first: whatever ends it before is no fault of a picture's."""
@@ -207,7 +207,7 @@ class _Decoder:
 
 def _start(limits: Sequence[str]) -> subprocess.Popen[bytes]:
     # One thread each: there are as many decoders as are wanted.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **_KEPT_MEMORY}
+    environment = {**_KEPT_MEMORY, **os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         process = subprocess.Popen(
             # -P: a file that lies where the job was started is no module of this program.

@@ -47,6 +47,9 @@ in a thousand."""
 HEAT_SCALE_SAMPLE = 100
 """Heat maps of either kind that are read to derive a run's colour scale."""
 
+_LEAST_HALVED = 64
+"""Pixels along the shorter side from which on a last odd row or column may be lost in halving."""
+
 DRAFT_SECONDS = 60.0
 """Age from which a draft has nobody who writes it: a batch of files takes a second or two."""
 
@@ -316,17 +319,17 @@ def _sampled(heat_map: NDArray[np.float32], side: int) -> NDArray[np.float32]:
 
 def shrink(pixels: NDArray[Kind], side: int) -> NDArray[Kind]:
     """Reduce a picture or a map to a longest side; a smaller one stays as it is."""
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return pixels
     # Halves first, which are quick: averaging 5 million pixels at once takes three times as long.
-    while max(pixels.shape[:2]) >= 2 * side and min(pixels.shape[:2]) > 1:
+    while max(pixels.shape[:2]) >= 2 * side and min(pixels.shape[:2]) >= _LEAST_HALVED:
         rows, columns = (length // 2 for length in pixels.shape[:2])
         even = pixels[: 2 * rows, : 2 * columns]
         pixels = np.asarray(
             cv2.resize(even, (columns, rows), interpolation=cv2.INTER_AREA), dtype=pixels.dtype
         )
-    height, width = pixels.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return pixels
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=pixels.dtype)
 
@@ -350,7 +353,7 @@ def _pack_heat_map(heat_map: NDArray[np.float32]) -> bytes:
     # To be looked at beside a preview, where three digits are plenty; whole ones cost a tenth of inspecting.
     # Heat is smooth: it need not be averaged to be reduced.
     small = _sampled(heat_map, HEAT_SIDE) if heat_map.ndim == 2 and heat_map.size else heat_map
-    if heat_map.ndim != 2 or heat_map.size == 0 or not np.isfinite(small).all():
+    if heat_map.ndim != 2 or heat_map.size == 0 or not np.isfinite(heat_map).all():
         raise RecordFormatError(
             expected="a (rows, columns) heat map of finite numbers",
             found=f"shape {heat_map.shape}, {int(np.count_nonzero(~np.isfinite(heat_map)))} not finite",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from differnet.durable import alone_in
+from differnet.records import DiffernetError
 from differnet.store import Store
 from differnet.tasks.course import Course
 from differnet.tasks.making import NAMED
@@ -88,10 +89,12 @@ def retrain(wish: RetrainWish, store: Store, course: Course) -> dict[str, Any]:
         new = _learned(settings, chosen.training, course)
     # First, so that the work of training is not lost with the comparison.
     _save(new, folder, course)
-    made = _made(store, new, folder, wish.data) | {"exports": _exported(new, folder, course)}
+    made = _made(store, new, folder, wish.data)
     compared = compare(old, new, chosen.compared, wish.data, progress=course)
+    kept = keep(compared, folder)
     return made | {
-        "comparison_file": str(keep(compared, folder)),
+        "comparison_file": str(kept),
+        "exports": _exported(new, folder, course),
         "added": chosen.added,
         "aside": chosen.aside,
         "called_defect": [str(path) for path in chosen.called_defect[:NAMED]],
@@ -188,18 +191,21 @@ def _exported(detector: Detector, folder: Path, course: Course) -> list[str]:
 
     The model is as good without: one that cannot be exported is inspected with torch.
     """
-    from differnet.runtime import ExportError, RuntimeMissingError, installed_runtimes
+    from differnet.runtime import installed_runtimes
 
     if not installed_runtimes():
         return []
     from differnet.runtime.export import export
 
-    course("exporting the model", 0, 1)
+    # Told only, and whatever happens said only: the model is saved and known by now.
+    course.tell("exporting the model", 0, 1)
     found: list[str] = []
     try:
         export(detector, folder, [], told=found.append)
-    except (ExportError, RuntimeMissingError) as error:
+    except DiffernetError as error:
         found.append(f"Not exported: {error.found}. {error.remedy}")
+    except (OSError, RuntimeError) as error:
+        found.append(f"Not exported: {type(error).__name__}: {error}. Pictures are inspected with torch.")
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from differnet.detection.settings import DensitySettings
 from differnet.records import USUAL_DEFECT, USUAL_REVIEW
 from differnet.tasks.places import WishError, existing, existing_folder, plain_name
 
@@ -110,7 +111,7 @@ class TrainWish:
     weights: str = ""
     device: str = "auto"
     folds: int = 4
-    steps: int = 1000
+    steps: int = DensitySettings.steps
 
     def __post_init__(self) -> None:
         existing_folder(self.workspace, "a workspace")

@@ -111,6 +111,7 @@ def make_older(folder: Path) -> None:
     def change(fields: Fields) -> None:
         fields.update(schema_version=7)
         fields["density"].pop("redrawn")
+        fields["density"].pop("whole_couplings")
         fields["settings"].pop("references")
 
     (folder / REFERENCES).unlink()
@@ -125,6 +126,8 @@ def test_a_bundle_of_schema_7_loads_without_good_parts_to_show(
     assert loaded.references_ is not None
     assert len(loaded.references_) == 0
     assert loaded.settings.density.redrawn
+    # Then all densities had as many.
+    assert loaded.settings.density.whole_couplings == detector.settings.density.couplings
     assert loaded.facts() == detector.facts()
     assert figures(loaded, fresh[:3]) == figures(detector, fresh[:3])
     again = loaded.save(tmp_path / "again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ PARTS = 24
 SETTINGS = DetectorSettings(
     folds=4, seed=3, density=DensitySettings(steps=4, couplings=1, hidden=8, batch=32), device="cpu"
 )
-NAMES = [str(number) for number in range(PARTS)]
+# The last two are one picture twice.
+NAMES = [str(min(number, PARTS - 2)) for number in range(PARTS)]
 
 
 def drawn(*shape: int, seed: int) -> Tensor:
@@ -49,17 +51,21 @@ def learned(monkeypatch: pytest.MonkeyPatch) -> dict[int, set[int]]:
     return found
 
 
-@pytest.mark.parametrize(("from_parts", "sets"), [(PARTS + 1, 5), (PARTS, 3)])
+@pytest.mark.parametrize(
+    ("from_parts", "folds", "sets"), [(PARTS, 4, 5), (PARTS - 1, 4, 3), (PARTS - 1, 6, 3), (PARTS - 1, 5, 6)]
+)
 def test_no_part_is_judged_by_what_has_seen_it(
     from_parts: int,
+    folds: int,
     sets: int,
     features: Features,
     learned: dict[int, set[int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cross_fitting, "HALVES_FROM", from_parts)
-    ensemble, evidence = cross_fit(features, NAMES, PARTS, SETTINGS)
-    fold_of = deal(NAMES, SETTINGS.folds, SETTINGS.seed)
+    ensemble, evidence = cross_fit(features, NAMES, PARTS, replace(SETTINGS, folds=folds))
+    fold_of = deal(NAMES, folds, SETTINGS.seed)
+    assert fold_of[-1] == fold_of[-2]
     densities = {id(p) for m in (*ensemble.members, ensemble.complete) for p in m.patches}
     assert len(densities) == len(learned) == 2 * sets
     for fold, member in enumerate(ensemble.members):
@@ -81,11 +87,18 @@ def test_no_part_is_judged_by_what_has_seen_it(
 
 
 def test_halves_are_told_of_in_words(features: Features, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cross_fitting, "HALVES_FROM", PARTS)
+    monkeypatch.setattr(cross_fitting, "HALVES_FROM", 0)
     told: list[TrainingLoss] = []
     steps: list[tuple[int, int]] = []
     cross_fit(features, NAMES, PARTS, SETTINGS, lambda *given: steps.append(given), told.append)
     assert {loss.member for loss in told} == {"all parts", "without half 1 of 2", "without half 2 of 2"}
     assert {loss.density for loss in told} == {"patches0", "patches1"}
     assert steps[-1] == (24, 24)
-    assert [done for done, _ in steps] == list(range(1, 25))
+    assert sorted({done for done, _ in steps}) == list(range(1, 25))
+
+
+def test_densities_that_stay_gaussians_are_told_of_too(features: Features) -> None:
+    plain = replace(SETTINGS, density=replace(SETTINGS.density, couplings=0))
+    steps: list[tuple[int, int]] = []
+    cross_fit(features, NAMES, PARTS, plain, lambda *given: steps.append(given))
+    assert steps == [(4 * number, 40) for number in range(1, 11)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -112,7 +113,7 @@ def test_a_training_is_called_off_from_its_progress(parts: list[NDArray[np.uint8
 
 def test_lanes_give_results_in_order_each_on_one_thread() -> None:
     drawn: list[int] = []
-    began = threading.Event()
+    second = threading.Event()
 
     def items() -> Iterator[int]:
         for number in range(20):
@@ -120,9 +121,11 @@ def test_lanes_give_results_in_order_each_on_one_thread() -> None:
             yield number
 
     def work(number: int) -> tuple[int, int, int]:
-        if number == 0:
-            # The first is the last to end of those that are begun with it.
-            began.wait(0.2)
+        if number == 1:
+            second.set()
+        if number == 0 and processors() > 1:
+            # The first ends after one that was begun later.
+            assert second.wait(60)
         return number, torch.get_num_threads(), threading.get_ident()
 
     before = torch.get_num_threads()
@@ -131,7 +134,25 @@ def test_lanes_give_results_in_order_each_on_one_thread() -> None:
     assert {threads for _, threads, _ in found} == {1}
     assert set(drawn) == {threading.get_ident()}
     assert threading.get_ident() not in {thread for _, _, thread in found}
-    assert torch.get_num_threads() == before
+    later: list[int] = []
+    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert [torch.get_num_threads(), *later] == [before, before]
+
+
+def test_whoever_stops_asking_lanes_ends_them() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        return number
+
+    found = side_by_side.in_lanes(work, range(1_000))
+    assert [next(found), next(found)] == [0, 1]
+    del found
+    gc.collect()
+    assert len(begun) <= processors() + 5
 
 
 def test_lanes_draw_no_more_than_a_few_ahead_and_end_with_the_first_failure() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,20 @@ def test_absent_cuda_is_an_error_where_it_was_asked_for(monkeypatch: pytest.Monk
     assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
     with pytest.raises(BackboneError, match="CUDA"):
         choose_device("cuda")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "xception41"])
+def test_pictures_in_several_passes_and_threads_are_those_of_the_network(name: str, tmp_path: Path) -> None:
+    """One of the networks collects its maps in one place, by hooks."""
+    backbone = made(name, tmp_path)
+    # Of this size one goes through at a time.
+    pixels = torch.randn(6, 3, 512, 512, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = [backbone.traced(some) for some in torch.split(pixels, 1)]
+    joined = backbone(pixels)
+    with ThreadPoolExecutor(3) as pool:
+        apart = list(pool.map(backbone, torch.split(pixels, 1)))
+    for number, maps in enumerate(wanted):
+        for stride, truth in enumerate(maps):
+            for found in (joined[stride][number : number + 1], apart[number][stride]):
+                assert float((found - truth).abs().max()) < 1e-4 * float(truth.abs().max())

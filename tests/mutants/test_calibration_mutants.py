@@ -59,10 +59,12 @@ def excess(p_values: NDArray[np.float64]) -> float:
     return float(np.max((shares - rates) / np.sqrt(rates * (1 - rates) / len(p_values))))
 
 
+@pytest.mark.parametrize("halves_from", [1, 200])
 def test_calibrating_on_training_pictures_is_noticed(
-    parts: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+    halves_from: int, parts: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Members that have seen the parts they judge find fresh good parts strange."""
+    monkeypatch.setattr(cross_fitting, "HALVES_FROM", halves_from)
     assert excess(fresh_p_values(parts)) < 4
     monkeypatch.setattr(cross_fitting, "learned_from", lambda dealt, missed: torch.arange(len(dealt)))
     assert excess(fresh_p_values(parts)) > 4

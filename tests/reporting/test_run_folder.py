@@ -15,7 +15,14 @@ import pytest
 
 from differnet.records import Inspection, Record, Region, Verdict
 from differnet.reporting import artefacts
-from differnet.reporting.artefacts import PREVIEW_SIDE, RunError, write_atomically
+from differnet.reporting.artefacts import (
+    HEAT_SIDE,
+    PREVIEW_SIDE,
+    Artefacts,
+    RunError,
+    shrink,
+    write_atomically,
+)
 from differnet.reporting.run import RunFacts
 from differnet.reporting.run_folder import RunFolder, list_runs
 from differnet.strict_json import RecordFormatError
@@ -325,3 +332,38 @@ def test_the_colour_scale_is_one_for_the_run_and_ordered(make_run: MakeRun) -> N
     assert low == pytest.approx(float(np.median(passed)))
     assert high >= low + 1
     assert RunFolder.open(run.path).heat_scale == (low, high)
+
+
+@pytest.mark.parametrize(("height", "width"), [(2236, 2236), (1537, 2049), (5000, 3), (40, 4001)])
+def test_what_is_shrunk_keeps_its_proportions_and_its_mean(height: int, width: int) -> None:
+    ramp = np.linspace(0, 250, height)[:, None, None] + np.zeros((1, width, 3))
+    pixels = ramp.astype(np.uint8)
+    small = shrink(pixels, 512)
+    scale = 512 / max(height, width)
+    assert small.shape == (max(1, round(height * scale)), max(1, round(width * scale)), 3)
+    assert float(small.mean()) == pytest.approx(float(pixels.mean()), abs=1.0)
+    # Rows still go from dark to bright, as far.
+    assert int(small[0].max()) <= 250 / len(small) + 4
+    assert int(small[-1].min()) >= 250 - 250 / len(small) - 4
+
+
+def test_a_large_heat_map_is_sampled_and_nowhere_else_than_finite(
+    tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
+    rows, columns = np.mgrid[:600, :400].astype(np.float32)
+    heat = 5 * np.exp(-((rows - 300) ** 2 + (columns - 100) ** 2) / (2 * 60**2)).astype(np.float32)
+    record = make_record()
+    artefacts = Artefacts(tmp_path)
+    artefacts.make()
+    files = Artefacts.pack(record, heat, None)
+    artefacts.keep(files)
+    found = artefacts.heat_map(dataclasses.replace(record, heat_map_path=next(iter(files))))
+    assert found is not None
+    assert found.shape == (HEAT_SIDE, round(HEAT_SIDE * 400 / 600))
+    hottest = np.unravel_index(int(found.argmax()), found.shape)
+    assert hottest == pytest.approx((HEAT_SIDE / 2, HEAT_SIDE / 6), abs=1.5)
+    assert float(found.max()) == pytest.approx(5, abs=0.02)
+    # Beside the places that are looked at.
+    heat[1, 1] = np.nan
+    with pytest.raises(RecordFormatError, match="1 not finite"):
+        Artefacts.pack(record, heat, None)

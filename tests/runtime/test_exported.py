@@ -30,6 +30,7 @@ from differnet.runtime import (
     RuntimeMissingError,
     choose_runtime,
     exports_in,
+    load_fastest,
 )
 from differnet.runtime.engines import OnnxRuntime
 from differnet.runtime.export import LARGEST_DEVIATION, compare, export, parity_pictures
@@ -257,6 +258,16 @@ def test_a_graph_that_names_another_file_is_refused(model: Path, tmp_path: Path)
     resealed(folder)
     with pytest.raises(RuntimeMissingError, match="another file"):
         ExportedDetector.load(model, "onnxruntime")
+
+
+def test_a_model_to_inspect_with_is_the_fastest_unless_said_otherwise(model: Path) -> None:
+    for runtime, taken in (("openvino", 3.0), ("onnxruntime", 5.0)):
+        rewrite(model / EXPORTED / runtime, milliseconds={"torch": 9.0, runtime: taken})
+    found = [load_fastest(model), load_fastest(model, runtime="onnxruntime")]
+    assert [inspector.device for inspector in found] == ["openvino", "onnxruntime"]
+    for own in (load_fastest(model, "cpu"), load_fastest(model, runtime="torch")):
+        assert isinstance(own, Detector)
+        assert own.model_id == found[0].model_id
 
 
 def test_the_fastest_that_is_installed_is_chosen(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

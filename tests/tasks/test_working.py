@@ -17,6 +17,7 @@ from differnet.detection import Detector
 from differnet.images.reading import encode_png
 from differnet.records import Verdict
 from differnet.reviewing import kept_comparison
+from differnet.runtime import exports_in, installed_runtimes
 from differnet.store import Asked, ReviewEntry
 from differnet.store.queue import Queue
 from differnet.store.tasks import TaskEntry
@@ -50,6 +51,8 @@ def test_a_model_is_trained_kept_and_made_known(shop: Shop) -> None:
     known = shop.store.model(detector.model_id)
     assert known is not None
     assert (known.product, known.folder) == ("plate", str(folder))
+    assert sorted(exports_in(folder)) == sorted(installed_runtimes())
+    assert len(ended.outcome["exports"]) >= len(installed_runtimes())
     calibration = shop.store.calibrations(detector.model_id)[0]
     assert calibration.calibration_id == ended.outcome["calibration_id"]
     assert calibration.facts["alpha_review"] == detector.facts()["calibration"]["alpha_review"]
@@ -59,6 +62,18 @@ def test_a_model_is_trained_kept_and_made_known(shop: Shop) -> None:
     assert stages == ["reading the folder", "features", "densities", "boundary"]
     members = {curve["member"] for curve in ended.progress["losses"]}
     assert members == {"without fold 1 of 2", "without fold 2 of 2", "all parts"}
+
+
+def test_an_export_that_fails_leaves_the_model(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: Any, **chosen: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("differnet.runtime.engines.installed_runtimes", lambda: ["openvino"])
+    monkeypatch.setattr("differnet.runtime.export.export", full)
+    ended = done(shop, shop.training())
+    assert ended.state == "done"
+    assert "No space left" in ended.outcome["exports"][0]
+    assert shop.store.model(ended.outcome["model_id"]) is not None
 
 
 def test_suspects_and_unreadable_files_are_named(shop: Shop, tmp_path: Path) -> None:
