@@ -34,6 +34,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib import pyplot
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from differnet.detection import DensitySettings, Detector, DetectorSettings
 from differnet.detection.inspector import Inspector
@@ -622,6 +623,8 @@ def _logarithmic(axis: Any, places: Sequence[int], across: str, up: str) -> None
     axis.set_yscale("log")
     axis.set_xticks(places, labels=[f"{place:,}" for place in places])
     axis.minorticks_off()
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda figure, _: f"{figure:,g}"))
     axis.set_xlabel(across)
     axis.set_ylabel(up)
     axis.grid(alpha=0.3)

@@ -352,7 +352,7 @@ def test_a_large_heat_map_is_sampled_and_nowhere_else_than_finite(
 ) -> None:
     rows, columns = np.mgrid[:600, :400].astype(np.float32)
     heat = 5 * np.exp(-((rows - 300) ** 2 + (columns - 100) ** 2) / (2 * 60**2)).astype(np.float32)
-    record = make_record()
+    record = make_record(0, Verdict.PASS)
     artefacts = Artefacts(tmp_path)
     artefacts.make()
     files = Artefacts.pack(record, heat, None)
