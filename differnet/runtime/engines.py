@@ -6,6 +6,7 @@ a larger batch: each thread keeps its own picture in its own cache.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -97,6 +98,9 @@ def _missing(engine: type[Engine]) -> RuntimeMissingError:
 def _module(engine: type[Engine]) -> Any:
     if not engine.installed():
         raise _missing(engine)
+    # Through this module OpenVINO tells a server on the web that it was imported, and does without.
+    # Nothing here asks another machine.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return import_module(engine.module)
 
 

@@ -260,6 +260,25 @@ def test_a_graph_that_names_another_file_is_refused(model: Path, tmp_path: Path)
         ExportedDetector.load(model, "onnxruntime")
 
 
+def test_inspecting_with_openvino_tells_nobody(model: Path) -> None:
+    """Left alone, OpenVINO's package tells a server on the web that it was imported."""
+    program = (
+        "import sys; from differnet.runtime import ExportedDetector; from pathlib import Path;"
+        "ExportedDetector.load(Path(sys.argv[1]), 'openvino');"
+        "told = [m for m in sys.modules if 'telemetry' in m and sys.modules[m] is not None];"
+        "sys.exit(str(told) if any(not m.startswith('openvino.') for m in told) else 0)"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "CI"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(model)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_model_to_inspect_with_is_the_fastest_unless_said_otherwise(model: Path) -> None:
     for runtime, taken in (("openvino", 3.0), ("onnxruntime", 5.0)):
         rewrite(model / EXPORTED / runtime, milliseconds={"torch": 9.0, runtime: taken})
