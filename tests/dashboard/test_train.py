@@ -69,7 +69,7 @@ def test_what_is_set_is_what_is_asked_for(open_shop: OpenDashboard, shop: Shop, 
         "ignore": str(mask),
         "keep_suspects": True,
         "folds": 4,
-        "steps": 1000,
+        "steps": 700,
         "device": "auto",
     }
 

@@ -217,7 +217,11 @@ def test_features_that_are_not_finite_never_pass(
         assert record.strangeness is None
 
 
-def test_one_spoilt_picture_does_not_spoil_its_neighbours(saved: Path, fresh: list[Pixels]) -> None:
+def test_one_spoilt_picture_does_not_spoil_its_neighbours(
+    saved: Path, fresh: list[Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Neighbours are those that go through the network together: here all.
+    monkeypatch.setattr("differnet.detection.detector.processors", lambda: 1)
     spoilt = Detector.load(saved, "cpu")
     assert spoilt.backbone_ is not None
     wanted = [r.verdict for r in judged(spoilt, list(fresh[1:4]))]
