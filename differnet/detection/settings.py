@@ -61,7 +61,7 @@ class DensitySettings:
             grows on directions that tell good parts from each other, and detection falls.
         couplings: Affine couplings of each local flow.
         whole_couplings: Of each global one. By default none: on parts that are held out they gained nothing
-            that a Gaussian with a shrunk covariance does not say, and cost a sixth of the training.
+            that a Gaussian with a shrunk covariance does not say, and cost a tenth of the training.
         hidden: Width of a coupling's network.
         redrawn: Whether features are dealt into halves anew after every other coupling. By default the same
             halves take turns: it detects as much, and an exported graph can keep each half by itself.
