@@ -194,7 +194,7 @@ CHECKS: tuple[Check, ...] = (
         "pictures by a batch job, and by bare inference in turn",
         "trust.throughput_checks",
         "job_beside_inference",
-        40,
+        160,
         8,
         "at most 1.1 times the time of bare inference",
         ("ratio at 320 px", "ratio at 2236 px"),

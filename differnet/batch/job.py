@@ -16,9 +16,11 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from enum import Enum
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -31,11 +33,14 @@ from differnet.reporting.artefacts import Artefacts, heat_map_path
 from differnet.store import StoreError
 from differnet.store.queue import Claim, Progress, Queue, item_id_of
 
-BATCH = 8
-"""Pictures that go through the network together: most of the speed of many, little of their memory."""
+BATCH = 16
+"""Pictures that are claimed together, and settled together."""
 
 _HELD_BYTES = 512 * 2**20
-"""Decoded pixels that wait for the network before no further picture is begun."""
+"""Decoded pixels that wait for the network before no further picture is begun, and likewise those in it."""
+
+_IN_THE_NETWORK = max(64, 4 * (os.cpu_count() or 1))
+"""Pictures that a judge is handed before it has judged the first of them, however many it would take."""
 
 _PATIENCE, _WRITING = 0.5, 0.02
 """Seconds between two looks at a run of which others, or its own writing, hold all that is left."""
@@ -59,8 +64,8 @@ class JobError(DiffernetError):
 class Judge(Protocol):
     """What judges pictures: a `differnet.Detector`."""
 
-    def inspect_many(self, pictures: Iterable[Any], /) -> Iterator[Inspection]:
-        """Judge decoded and refused pictures, in their order."""
+    def inspect_many(self, pictures: Iterator[Any], /) -> Iterator[Inspection]:
+        """Judge decoded and refused pictures, in their order, drawing them as they are needed."""
         ...
 
 
@@ -138,19 +143,18 @@ def _go_on(
     settling: _Settling,
     stop: Callable[[], bool],
 ) -> None:
-    ahead, judging = _Ahead(pool), _Judging(judge)
+    judging = _Judging(judge)
+    drawing = _Drawing(run, owner, _Ahead(pool), lambda: stop() or settling.failed())
     while not stop():
         settling.check()
-        if ahead.short():
-            ahead.add(_patiently(lambda: run.claim(owner, BATCH), stop))
-        batch = ahead.take()
-        if batch:
-            if not judging.works:
-                _require_drive(batch)
-            settling.add(judging.judge(batch))
-        elif not _patiently(run.progress, stop).left:
-            return
-        else:
+        drawn = drawing.begin(judging)
+        for judged in judging.judged(drawn):
+            settling.add(judged)
+        settling.end_batch()
+        drawing.check()
+        if not drawing.drawn:
+            if not _patiently(run.progress, stop).left:
+                return
             time.sleep(_WRITING if settling.busy() else _PATIENCE)
 
 
@@ -160,6 +164,8 @@ def _require_drive(batch: Sequence[tuple[Claim, Source]]) -> None:
     Raises:
         JobError: Of the first pictures none is there, nor the folder of any.
     """
+    if not batch:
+        return
     for claim, source in batch:
         gone = isinstance(source, Refused) and source.error.reason is Refusal.MISSING
         if not gone or Path(claim.path).parent.exists():
@@ -184,33 +190,106 @@ def _patiently(step: Callable[[], Found], stop: Callable[[], bool] = lambda: Fal
 
 
 class _Judging:
-    """Judge batches; a picture that alone makes judging fail is put aside instead of ending the job."""
+    """Judge pictures as they come; one that alone makes judging fail is put aside instead of ending the job.
+
+    Attributes:
+        works: Whether a picture was judged.
+    """
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
+        self._inside: deque[tuple[Claim, Source]] = deque()
+        self._held = 0
         self.works = False
 
-    def judge(self, batch: Sequence[tuple[Claim, Source]]) -> list[Judged]:
+    def full(self) -> bool:
+        """Tell whether what is in the network has to come out before more goes in."""
+        return self._held >= _HELD_BYTES or len(self._inside) >= _IN_THE_NETWORK
+
+    def judged(self, drawn: Iterator[tuple[Claim, Source]]) -> Iterator[Judged]:
+        """Yield pictures in their order as they are judged, a few behind those that are drawn."""
         try:
-            inspections = list(self._judge.inspect_many([source for _, source in batch]))
+            for inspection in self._judge.inspect_many(self._entering(drawn)):
+                yield self._leaving(inspection)
         except Exception as error:
-            inspections = self._one_by_one([source for _, source in batch], error)
+            if not self._inside:
+                raise
+            for inspection in self._one_by_one([source for _, source in self._inside], error):
+                yield self._leaving(inspection)
+        if self._inside:
+            # Whatever is judged next would be taken for these.
+            raise RuntimeError(f"a judge that left out {len(self._inside)} pictures")
+
+    def _entering(self, drawn: Iterator[tuple[Claim, Source]]) -> Iterator[Source]:
+        for claim, source in drawn:
+            self._inside.append((claim, source))
+            self._held += _bytes_of(source)
+            yield source
+
+    def _leaving(self, inspection: Inspection) -> Judged:
+        claim, source = self._inside.popleft()
+        self._held -= _bytes_of(source)
         self.works = True
-        return [(claim, i, s) for (claim, s), i in zip(batch, inspections, strict=True)]
+        return claim, inspection, source
 
     def _one_by_one(self, sources: Sequence[Source], whole: Exception) -> list[Inspection]:
         found: list[Inspection] = []
         failed = 0
         for source in sources:
             try:
-                found += self._judge.inspect_many([source])
+                found += self._judge.inspect_many(iter([source]))
             except Exception as error:
                 failed += 1
-                found += self._judge.inspect_many([_unjudged(source, error)])
+                found += self._judge.inspect_many(iter([_unjudged(source, error)]))
         # Where most fail it is the machine or the model, not the pictures.
         if 2 * failed > len(sources) and not (failed == 1 and self.works):
             raise whole
         return found
+
+
+class _Drawing:
+    """Draw decoded pictures for the network, and claim the next ones, until the network has to be emptied.
+
+    That is where nothing is left to be claimed, where memory is full, where the job shall stop, and where
+    something goes wrong here: what is in the network then is judged and settled first.
+
+    Attributes:
+        drawn: Pictures since `begin`.
+    """
+
+    def __init__(self, run: Queue, owner: str, ahead: _Ahead, stop: Callable[[], bool]) -> None:
+        self._run = run
+        self._owner = owner
+        self._ahead = ahead
+        self._stop = stop
+        self._error: Exception | None = None
+        self.drawn = 0
+
+    def begin(self, judging: _Judging) -> Iterator[tuple[Claim, Source]]:
+        """Draw until the network has to be emptied; ask `check` then whether something went wrong."""
+        self.drawn = 0
+        try:
+            if not judging.works:
+                self._claim()
+                _require_drive(self._ahead.first())
+            while not (judging.full() or self._stop()):
+                self._claim()
+                found = self._ahead.take()
+                if found is None:
+                    return
+                self.drawn += 1
+                yield found
+        except Exception as error:  # not the judge's, in whose loop it would be raised
+            self._error = error
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self._error is not None:
+            raise self._error
+
+    def _claim(self) -> None:
+        if self._ahead.short():
+            self._ahead.add(_patiently(lambda: self._run.claim(self._owner, BATCH), self._stop))
 
 
 class _Ahead:
@@ -230,18 +309,19 @@ class _Ahead:
         self._claimed.extend(claims)
         self._begin()
 
-    def take(self) -> list[tuple[Claim, Source]]:
-        """Return the next batch, decoded; of large pictures a smaller one."""
-        taken: list[tuple[Claim, Source]] = []
-        held = 0
-        while self._begun and len(taken) < BATCH and held < _HELD_BYTES:
-            claim, future = self._begun.popleft()
-            source = future.result()
-            held += _bytes_of(source)
-            self._largest = max(self._largest, _bytes_of(source))
-            taken.append((claim, source))
-            self._begin()
-        return taken
+    def first(self) -> list[tuple[Claim, Source]]:
+        """Wait for the first batch, as far as it is begun, and leave it where it is."""
+        return [(claim, future.result()) for claim, future in islice(self._begun, BATCH)]
+
+    def take(self) -> tuple[Claim, Source] | None:
+        """Return the next picture, decoded, or ``None`` where none is left."""
+        if not self._begun:
+            return None
+        claim, future = self._begun.popleft()
+        source = future.result()
+        self._largest = max(self._largest, _bytes_of(source))
+        self._begin()
+        return claim, source
 
     def _begin(self) -> None:
         while self._claimed and (self._held() < _HELD_BYTES or not self._begun):
@@ -253,18 +333,27 @@ class _Ahead:
         return sum(_bytes_of(f.result()) if f.done() else self._largest for _, f in self._begun)
 
 
+class _Mark(Enum):
+    """What stands between pictures that are to be settled."""
+
+    BATCH = "batch"
+    END = "end"
+
+
 class _Settling:
-    """The thread that writes what was judged, in its order."""
+    """The thread that packs what was judged, as it comes, and writes it batch by batch, in its order."""
 
     def __init__(self, run: Queue, owner: str, artefacts: Artefacts, told: Told | None) -> None:
         self._run = run
         self._owner = owner
         self._artefacts = artefacts
         self._told = told
-        # Two batches at most wait: their pixels do.
-        self._waiting: queue.Queue[list[Judged] | None] = queue.Queue(2)
+        # So many at most wait: their pixels do.
+        self._waiting: queue.Queue[Judged | _Mark] = queue.Queue(BATCH)
         self._error: BaseException | None = None
         self._told_at = 0.0
+        self._files: dict[str, bytes] = {}
+        self._settled: list[tuple[Claim, Record]] = []
         self._thread = threading.Thread(target=self._settle_all, name="settling")
 
     def __enter__(self) -> Self:
@@ -277,13 +366,13 @@ class _Settling:
         if error is not None and not isinstance(error, Exception):
             # Somebody wants an end at once: what waits is not written, and claimed once more.
             self._error = self._error or error
-        self._waiting.put(None)
+        self._waiting.put(_Mark.END)
         self._thread.join()
         if self._error is not None and kind is None:
             raise self._error
 
-    def add(self, judged: list[Judged]) -> None:
-        """Hand over a batch.
+    def add(self, judged: Judged) -> None:
+        """Hand over a picture.
 
         Raises:
             Exception: Whatever went wrong with one before.
@@ -291,34 +380,50 @@ class _Settling:
         self.check()
         self._waiting.put(judged)
 
+    def end_batch(self) -> None:
+        """Settle what was handed over, though it be few: the next picture may be long in coming."""
+        self._waiting.put(_Mark.BATCH)
+
     def check(self) -> None:
         """Raise whatever went wrong."""
         if self._error is not None:
             raise self._error
+
+    def failed(self) -> bool:
+        """Tell whether something went wrong; `check` says what."""
+        return self._error is not None
 
     def busy(self) -> bool:
         """Tell whether something is still to be written."""
         return self._waiting.unfinished_tasks > 0
 
     def _settle_all(self) -> None:
-        while (judged := self._waiting.get()) is not None:
+        going = True
+        while going:
+            given = self._waiting.get()
             try:
                 # After an error nothing more is written; what waits is dropped and claimed once more.
                 if self._error is None:
-                    self._settle(judged)
+                    self._take(given)
             except BaseException as error:  # told to the thread that hands over
                 self._error = error
             finally:
+                going = given is not _Mark.END
+                del given  # its pixels, while the next one is waited for
                 self._waiting.task_done()
 
-    def _settle(self, judged: Sequence[Judged]) -> None:
-        files: dict[str, bytes] = {}
-        settled: list[tuple[Claim, Record]] = []
-        for claim, inspection, source in judged:
+    def _take(self, given: Judged | _Mark) -> None:
+        if not isinstance(given, _Mark):
+            claim, inspection, source = given
             record = _record_of(self._run.run_id, claim, inspection)
             pixels = source.pixels if isinstance(source, Picture) else None
-            files |= self._artefacts.pack(record, inspection.heat_map, pixels)
-            settled.append((claim, record))
+            self._files |= self._artefacts.pack(record, inspection.heat_map, pixels)
+            self._settled.append((claim, record))
+        if self._settled and (isinstance(given, _Mark) or len(self._settled) == BATCH):
+            self._settle(self._files, self._settled)
+            self._files, self._settled = {}, []
+
+    def _settle(self, files: Mapping[str, bytes], settled: Sequence[tuple[Claim, Record]]) -> None:
         self._artefacts.keep(files)
         # To be repeated without harm: what was settled is no longer this owner's.
         _patiently(lambda: self._run.settle(self._owner, settled))

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -43,6 +43,7 @@ from differnet.detection.sources import (
     decode,
     decoded,
     fingerprint,
+    in_batches,
     processors,
 )
 from differnet.detection.spoiling import broken_parts, reduced, wrong_inputs
@@ -533,20 +534,22 @@ class Detector(Inspector):
                 folder.put(picture.sha256, [tensor[number] for tensor in features.tensors])
         return features
 
-    def _looked(self, pictures: Sequence[Source]) -> Iterator[Looked]:
+    def _looked(self, pictures: Iterable[Source]) -> Iterator[Looked]:
         """Decode and look at pictures; on a processor several of them at once."""
         lanes, reading = processors(), self.settings.reading
+        # Nobody knows how many an iterator has.
+        most = len(pictures) if isinstance(pictures, Sequence) else max(_HELD, lanes)
         # Of fewer pictures than processors each is shared by several.
-        if self._device.type != "cpu" or len(pictures) < lanes or lanes == 1:
+        if self._device.type != "cpu" or most < lanes or lanes == 1:
             yield from super()._looked(pictures)
             return
-        size = max(1, min(_LANE, _HELD // lanes, math.ceil(len(pictures) / lanes)))
+        size = max(1, min(_LANE, _HELD // lanes, math.ceil(most / lanes)))
 
         def look(some: Sequence[Source]) -> Looked:
             batch = [decode(source, reading) for source in some]
             return self._look_at(batch)
 
-        yield from in_lanes(look, [pictures[i : i + size] for i in range(0, len(pictures), size)])
+        yield from in_lanes(look, in_batches(pictures, size))
 
     def _evidence(self, pictures: list[Picture]) -> RawEvidence:
         return self._fitted().evidence(self._features(pictures))

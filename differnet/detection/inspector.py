@@ -104,21 +104,19 @@ class Inspector(ABC):
 
         Args:
             pictures: Files, decoded pictures, files that were refused elsewhere, or RGB arrays of shape
-                ``(height, width, 3)``.
+                ``(height, width, 3)``. Of an iterator they are drawn as they are needed, a few batches ahead
+                of what is judged; all at once where somebody wants to know how many they are.
             progress: Called with ("inspect", done, total).
         """
         judge = self._judge()
+        if isinstance(pictures, Iterator) and progress is None:
+            yield from self._judged(judge, self._looked(pictures))
+            return
         sources = list(pictures)
-        done = 0
-        for batch, evidence, each in self._looked(sources):
-            judged: Iterator[Inspection] = iter(())
-            if evidence is not None:
-                judged = judge.judge_all(evidence, readable(batch), each)
-            for source, picture in batch:
-                yield next(judged) if isinstance(picture, Picture) else self._refuse(judge, source, picture)
-                done += 1
-                if progress is not None:
-                    progress("inspect", done, len(sources))
+        for done, inspection in enumerate(self._judged(judge, self._looked(sources)), 1):
+            yield inspection
+            if progress is not None:
+                progress("inspect", done, len(sources))
 
     def drift(
         self, pictures: Sequence[Source], alpha: float = 0.01, progress: Progress | None = None
@@ -275,6 +273,14 @@ class Inspector(ABC):
             return self._adopt(self.calibration_)
         return self._judge_
 
+    def _judged(self, judge: Judge, looked: Iterator[Looked]) -> Iterator[Inspection]:
+        for batch, evidence, each in looked:
+            judged: Iterator[Inspection] = iter(())
+            if evidence is not None:
+                judged = judge.judge_all(evidence, readable(batch), each)
+            for source, picture in batch:
+                yield next(judged) if isinstance(picture, Picture) else self._refuse(judge, source, picture)
+
     def _refuse(self, judge: Judge, source: Source, error: ImageError) -> Inspection:
         if isinstance(source, Refused):
             known = source.sha256
@@ -284,8 +290,8 @@ class Inspector(ABC):
             known = ""
         return judge.refuse(name_of(source), known, str(error))
 
-    def _looked(self, pictures: Sequence[Source]) -> Iterator[Looked]:
-        """Decode pictures batch by batch, and look at each batch."""
+    def _looked(self, pictures: Iterable[Source]) -> Iterator[Looked]:
+        """Decode pictures batch by batch, drawing them as they are needed, and look at each batch."""
         yield from map(self._look_at, decoded(pictures, self.settings.reading))
 
     def _look_at(self, batch: Batch) -> Looked:

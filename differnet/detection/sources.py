@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from differnet.records import Picture
 
 Source = Path | str | Picture | Refused | NDArray[Any]
 Batch = list[tuple[Source, Picture | ImageError]]
+Item = TypeVar("Item")
 
 BATCH = 16
 """Pictures that are looked at together."""
@@ -48,11 +50,11 @@ class Seen:
         return np.array(self.quality, dtype=np.float64).reshape(-1, len(QUALITY_FIGURES))
 
 
-def decoded(sources: Sequence[Source], rule: ReadingRule, size: int = BATCH) -> Iterator[Batch]:
+def decoded(sources: Iterable[Source], rule: ReadingRule, size: int = BATCH) -> Iterator[Batch]:
     """Decode pictures batch by batch; one batch ahead, while the one before it is looked at.
 
     Args:
-        sources: Files, decoded pictures, refused files, or arrays.
+        sources: Files, decoded pictures, refused files, or arrays; drawn as they are needed.
         rule: How files are read.
         size: Of a batch.
 
@@ -62,19 +64,32 @@ def decoded(sources: Sequence[Source], rule: ReadingRule, size: int = BATCH) -> 
     Raises:
         DetectorError: An array is no picture.
     """
-    if len(sources) == 1:
+    if isinstance(sources, Sequence) and len(sources) == 1:
         # Nothing to be ahead of: threads would take a millisecond to start and to end.
         yield [decode(sources[0], rule)]
         return
-    starts = range(0, len(sources), size)
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         # One batch is decoded while the one before it is in the network.
-        waiting = [pool.submit(decode, s, rule) for s in sources[:size]]
-        for start in starts:
-            current = waiting
-            following = sources[start + size : start + 2 * size]
-            waiting = [pool.submit(decode, s, rule) for s in following]
-            yield [future.result() for future in current]
+        waiting: list[Future[tuple[Source, Picture | ImageError]]] = []
+        for batch in in_batches(sources, size):
+            following = [pool.submit(decode, source, rule) for source in batch]
+            if waiting:
+                yield [future.result() for future in waiting]
+            waiting = following
+        if waiting:
+            yield [future.result() for future in waiting]
+
+
+def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Draw items as they are needed, so many at a time; what is left at the end may be fewer.
+
+    Example:
+        >>> list(in_batches("abcde", 2))
+        [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    drawn = iter(items)
+    while batch := list(islice(drawn, size)):
+        yield batch
 
 
 def decode(source: Source, rule: ReadingRule) -> tuple[Source, Picture | ImageError]:

@@ -1,8 +1,9 @@
 """The process in which files are decoded: whatever a codec does to it, the job that asked goes on.
 
-Run by `differnet.images.decoders` as ``python -P -m differnet.images.decoder_process BYTES SECONDS``, it
-answers one question after another until its input ends. It says that it is ready; a question is a line of
-JSON, the answer a line of JSON that is followed by the pixels.
+Run by `differnet.images.decoders` as ``python -P -m differnet.images.decoder_process BYTES SECONDS`` and the
+handle of shared memory, where there is some, it answers one question after another until its input ends. It
+says that it is ready; a question is a line of JSON, the answer a line of JSON, that is followed by the pixels
+unless they lie in that memory.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from differnet.images.decoders import READY
 from differnet.images.headers import ImageError
 from differnet.images.reading import ReadingRule, file_hash, read_image
+from differnet.images.shared_pixels import put
 from differnet.records import Picture
 
 try:
@@ -38,7 +40,7 @@ def main() -> None:
     # The job is asked to end, and ends this by closing the pipe when it has what it wants.
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, signal.SIG_IGN)
-    memory, seconds = (int(word) for word in sys.argv[1:])
+    memory, seconds, *handles = (int(word) for word in sys.argv[1:])
     limit_memory(memory)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # What a codec prints must not stand among the answers.
@@ -47,7 +49,7 @@ def main() -> None:
     answers.flush()
     for question in sys.stdin.buffer:
         with _no_longer_than(seconds):
-            answer(json.loads(question), answers)
+            answer(json.loads(question), answers, *handles)
 
 
 @contextlib.contextmanager
@@ -73,12 +75,14 @@ def limit_memory(most: int) -> None:
             resource.setrlimit(kind, (limit, resource.getrlimit(kind)[1]))
 
 
-def answer(question: dict[str, Any], answers: BinaryIO) -> None:
+def answer(question: dict[str, Any], answers: BinaryIO, shared: int | None = None) -> None:
     """Decode one file and write the picture, or why there is none.
 
     Args:
-        question: ``path`` and ``rule``, as `ReadingRule.to_json` gives it.
+        question: ``path``, ``rule``, as `ReadingRule.to_json` gives it, and ``slot``, where in shared memory
+            the pixels may lie, or ``None``.
         answers: Where to.
+        shared: Handle of the memory.
     """
     path = Path(question["path"])
     try:
@@ -90,8 +94,10 @@ def answer(question: dict[str, Any], answers: BinaryIO) -> None:
         return
     pixels = np.ascontiguousarray(picture.pixels)
     facts = {f.name: getattr(picture, f.name) for f in dataclasses.fields(Picture)}
-    facts |= {"path": str(path), "pixels": {"shape": pixels.shape, "dtype": pixels.dtype.name}}
-    _write(answers, facts, pixels.data.cast("B"))
+    content, slot = pixels.data.cast("B"), question["slot"]
+    there = shared is not None and slot is not None and put(shared, slot, content)
+    lies = {"shape": pixels.shape, "dtype": pixels.dtype.name, "shared": there}
+    _write(answers, facts | {"path": str(path), "pixels": lies}, b"" if there else content)
 
 
 def _write(answers: BinaryIO, facts: dict[str, Any], pixels: bytes | memoryview) -> None:

@@ -1,7 +1,8 @@
 """Decoding in processes of their own, under limits of memory and time.
 
 A codec that crashes, or that a file sends round in circles, costs one process and that picture; the process
-is replaced. Pixels come back through a pipe, which nothing has to clean up after a crash.
+is replaced. Pixels come back through memory that both share, or through a pipe: neither leaves anything to
+clean up after a crash.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from differnet.images.headers import ImageError, Refusal
 from differnet.images.reading import ReadingRule
+from differnet.images.shared_pixels import SharedPixels
 from differnet.records import DiffernetError, Picture
 
 
@@ -65,6 +67,8 @@ class Limits:
 
 _USUAL_LIMITS = Limits()
 _PIPE = 2**20
+# Pictures of all decoders that lie in shared memory at a time; what more there are goes through pipes.
+_SLOTS = 64
 # glibc gives large blocks back to the system at once and asks for the next picture's anew: a third of what
 # decoding 5 million pixels takes. A decoder keeps those of pictures up to 8 million (older versions of glibc
 # allow no more); what it may take in all is limited all the same.
@@ -90,7 +94,8 @@ class Decoders:
 
     def __init__(self, rule: ReadingRule, count: int = 1, limits: Limits = _USUAL_LIMITS) -> None:
         self._free: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
-        self._all = [_Decoder(rule, limits) for _ in range(count)]
+        slots = max(4, _SLOTS // count)
+        self._all = [_Decoder(rule, limits, slots) for _ in range(count)]
         for decoder in self._all:
             self._free.put(decoder)
         self._threads = ThreadPoolExecutor(max_workers=count, thread_name_prefix="decoding")
@@ -128,9 +133,10 @@ class Decoders:
 class _Decoder:
     """One process, begun when it is first needed and after each one that ended."""
 
-    def __init__(self, rule: ReadingRule, limits: Limits) -> None:
+    def __init__(self, rule: ReadingRule, limits: Limits, slots: int) -> None:
         self._rule = rule.to_json()
         self._limits = limits
+        self._shared = SharedPixels.if_possible(slots)
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
         self._ready = False
@@ -161,7 +167,7 @@ class _Decoder:
             if not self._ready:
                 _hear(process)
                 self._ready = True
-            return _ask(process, path, self._rule)
+            return _ask(process, path, self._rule, self._shared)
         except (EOFError, OSError):
             # Whatever the system calls a pipe with nobody at its other end.
             ended = self._ended(process, late.is_set())
@@ -174,6 +180,9 @@ class _Decoder:
             self._closed = True
             if self._process is not None:
                 _end(self._process)
+            if self._shared is not None:
+                self._shared.close()
+                self._shared = None
 
     def _started(self) -> subprocess.Popen[bytes]:
         with self._starting:
@@ -183,7 +192,7 @@ class _Decoder:
                 if self._process is not None:
                     _end(self._process)
                 limits = (str(self._limits.memory), str(math.ceil(self._limits.seconds)))
-                self._process, self._ready = _start(limits), False
+                self._process, self._ready = _start(limits, self._shared), False
             return self._process
 
     def _ended(self, process: subprocess.Popen[bytes], late: bool) -> ImageError:
@@ -205,17 +214,20 @@ class _Decoder:
         )
 
 
-def _start(limits: Sequence[str]) -> subprocess.Popen[bytes]:
+def _start(limits: Sequence[str], shared: SharedPixels | None) -> subprocess.Popen[bytes]:
     # One thread each: there are as many decoders as are wanted.
     environment = {**_KEPT_MEMORY, **os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    handles = [] if shared is None else [shared.handle]
+    words = [*limits, *map(str, handles)]
     try:
         process = subprocess.Popen(
             # -P: a file that lies where the job was started is no module of this program.
-            [sys.executable, "-P", "-m", "differnet.images.decoder_process", *limits],
+            [sys.executable, "-P", "-m", "differnet.images.decoder_process", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
+            pass_fds=handles,
             # Ctrl-C on the terminal is for the job alone.
             start_new_session=True,
         )
@@ -262,21 +274,36 @@ def _hear(process: subprocess.Popen[bytes]) -> None:
         raise EOFError
 
 
-def _ask(process: subprocess.Popen[bytes], path: Path, rule: dict[str, Any]) -> Picture | Refused:
+def _ask(
+    process: subprocess.Popen[bytes], path: Path, rule: dict[str, Any], shared: SharedPixels | None
+) -> Picture | Refused:
     questions, answers = process.stdin, process.stdout
     if questions is None or not isinstance(answers, BufferedReader):
         raise EOFError
-    questions.write(json.dumps({"path": str(path), "rule": rule}).encode("ascii") + b"\n")
-    questions.flush()
-    line = answers.readline()
-    if not line.endswith(b"\n"):
-        raise EOFError
-    facts = json.loads(line)
-    if "reason" in facts:
-        sha256 = facts.pop("sha256")
-        return Refused(path, ImageError(Refusal(facts.pop("reason")), **facts), sha256)
-    pixels = _read_pixels(answers, **facts.pop("pixels"))
-    return Picture(**{**facts, "pixels": pixels, "path": path})
+    slot = None if shared is None else shared.take()
+    pixels: NDArray[Any] | None = None
+    try:
+        question = {"path": str(path), "rule": rule, "slot": slot}
+        questions.write(json.dumps(question).encode("ascii") + b"\n")
+        questions.flush()
+        line = answers.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        facts = json.loads(line)
+        if "reason" in facts:
+            sha256 = facts.pop("sha256")
+            return Refused(path, ImageError(Refusal(facts.pop("reason")), **facts), sha256)
+        lies = facts.pop("pixels")
+        there = lies.pop("shared")
+        if not there:
+            return Picture(**{**facts, "pixels": _read_pixels(answers, **lies), "path": path})
+        if shared is None or slot is None:
+            raise EOFError
+        pixels = shared.picture(slot, **lies)
+        return Picture(**{**facts, "pixels": pixels, "path": path})
+    finally:
+        if shared is not None and slot is not None and pixels is None:
+            shared.give_back(slot)
 
 
 def _read_pixels(answers: BufferedReader, shape: list[int], dtype: str) -> NDArray[Any]:

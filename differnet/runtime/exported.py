@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -331,9 +331,9 @@ class ExportedDetector(Inspector):
             return self._raw(self.engine.run(self._inputs(pictures[0])))
         return self._raw_of([outputs for _, outputs in self.engine.stream(pictures, self._inputs)])
 
-    def _looked(self, pictures: Sequence[Source]) -> Iterator[Looked]:
+    def _looked(self, pictures: Iterable[Source]) -> Iterator[Looked]:
         """Decode pictures ahead, and look at some while those before them are judged."""
-        if len(pictures) == 1:
+        if isinstance(pictures, Sequence) and len(pictures) == 1:
             yield from super()._looked(pictures)
             return
         waiting: deque[tuple[Source, Picture | ImageError]] = deque()

@@ -90,10 +90,10 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(line: Line) -> None:
 
         def stop(asked: list[int] = asked) -> bool:
             asked.append(1)
-            return len(asked) > 1
+            return len(asked) > 9
 
         ended = done(line, queue, stop=stop)
-        # One batch a time, and nothing that was claimed ahead is kept back from others.
+        # A few pictures a time, and nothing that was claimed ahead is kept back from others.
         assert ended.leased == 0
         assert len(kept(line)) == ended.done + ended.quarantined
         steps += 1
@@ -145,7 +145,7 @@ def test_what_goes_wrong_while_judging_is_told_and_loses_nothing(line: Line, at:
     with pytest.raises(MemoryError, match="none left"):
         work(queue, Failing(line.detector, at, MemoryError("none left")), RULE, line.folder)
     progress = queue.progress()
-    assert (progress.leased, progress.done) == (0, 8 if at else 0)
+    assert (progress.leased, progress.done) == (0, at)
     assert done(line, queue) == Progress(done=19, quarantined=1)
 
 
@@ -173,7 +173,7 @@ def test_a_picture_that_cannot_be_judged_is_put_aside_and_the_others_are_not(lin
 
 def test_a_detector_that_fails_on_most_pictures_ends_the_job(line: Line) -> None:
     queue = line.begin()
-    names = {path.name for path in line.pictures[:6]}
+    names = {path.name for path in line.pictures[:11]}
     with pytest.raises(FloatingPointError, match="overflow"):
         work(queue, Stumbling(line.detector, names), RULE, line.folder)
     assert queue.progress() == Progress(waiting=20)
@@ -232,12 +232,54 @@ def test_pictures_are_decoded_ahead_only_as_far_as_memory_goes(
         ahead._largest = 48 * 48 * 3
         ahead.add(Claim(n, n, str(path), None, 1) for n, path in enumerate(line.pictures[:16]))
         assert len(begun) == 3
-        sizes: list[int] = []
-        while batch := ahead.take():
-            sizes.append(len(batch))
-            assert len(begun) <= sum(sizes) + 3
-    assert sum(sizes) == 16
-    assert max(sizes) == 3
+        taken = 0
+        while ahead.take():
+            taken += 1
+            assert len(begun) <= taken + 3
+    assert taken == 16
+
+
+class Listing:
+    """A detector that wants to have all pictures before it judges the first of them."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self.handed: list[int] = []
+
+    def inspect_many(self, pictures: Iterator[Any], /) -> Iterator[Inspection]:
+        listed = list(pictures)
+        self.handed.append(len(listed))
+        return self._detector.inspect_many(listed)
+
+
+@pytest.mark.parametrize(("name", "most"), [("_IN_THE_NETWORK", 7), ("_HELD_BYTES", 7 * 48 * 48 * 3)])
+def test_no_more_pictures_are_handed_over_than_memory_holds(
+    line: Line, name: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"differnet.batch.job.{name}", most)
+    queue, listing = line.begin(), Listing(line.detector)
+    assert work(queue, listing, RULE, line.folder) == Progress(done=19, quarantined=1)
+    assert sum(listing.handed) == 20
+    # A picture that cannot be read takes no memory.
+    assert max(listing.handed) <= 8
+    assert [r.path for r in kept(line)] == [str(path) for path in line.pictures]
+
+
+class Forgetful:
+    """A detector that leaves out a picture."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    def inspect_many(self, pictures: Iterator[Any], /) -> Iterator[Inspection]:
+        return self._detector.inspect_many(p for n, p in enumerate(list(pictures)) if n != 11)
+
+
+def test_no_verdict_is_given_to_another_picture(line: Line) -> None:
+    queue = line.begin()
+    with pytest.raises(RuntimeError, match="left out 1"):
+        work(queue, Forgetful(line.detector), RULE, line.folder)
+    assert queue.progress().leased == 0
 
 
 @pytest.mark.parametrize("after", [0, 1])
@@ -258,7 +300,7 @@ def test_a_disk_that_refuses_is_told_and_loses_nothing(
         done(line, queue)
     monkeypatch.undo()
     progress = queue.progress()
-    assert (progress.leased, progress.done) == (0, 8 * after)
+    assert (progress.leased, progress.done) == (0, 16 * after)
     assert done(line, queue) == Progress(done=19, quarantined=1)
 
 

@@ -40,8 +40,8 @@ FAULTS = [
     ),
     Fault(
         job._Judging,
-        "judge",
-        "self._one_by_one([source for _, source in batch], error)",
+        "judged",
+        "self._one_by_one([source for _, source in self._inside], error)",
         "[]",
         jobs.test_a_picture_that_cannot_be_judged_is_put_aside_and_the_others_are_not,
     ),

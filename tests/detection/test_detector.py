@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -184,6 +184,26 @@ def test_unreadable_files_are_invalid_and_the_run_goes_on(
         assert inspection.record.strangeness is None
         assert inspection.record.p_value is None
     assert told == [("inspect", i + 1, 7) for i in range(7)]
+
+
+def test_pictures_of_an_iterator_are_drawn_as_they_are_needed(
+    detector: Detector, fresh: list[Pixels], files: Files
+) -> None:
+    paths = [path for path in files(fresh[:4]) for _ in range(20)]
+    drawn: list[Path] = []
+
+    def drawing() -> Iterator[Path]:
+        for path in paths:
+            drawn.append(path)
+            yield path
+
+    told = detector.inspect_many(drawing())
+    first = next(told)
+    assert len(drawn) < len(paths)
+    records = [first.record, *(inspection.record for inspection in told)]
+    assert [record.path for record in records] == [str(path) for path in paths]
+    assert len({record.strangeness for record in records}) == 4
+    assert list(detector.inspect_many(iter([]))) == []
 
 
 class Poisoned:

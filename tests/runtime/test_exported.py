@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,25 @@ def test_files_that_cannot_be_read_keep_their_place(exported: Path, runtime: str
     alone = detector.inspect(sound[3]).record
     assert alone.strangeness == pytest.approx(records[3].strangeness, abs=1e-4)
     assert list(detector.inspect_many([])) == []
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_pictures_of_an_iterator_are_drawn_as_they_are_needed(
+    exported: Path, runtime: str, parts: Parts
+) -> None:
+    sound = parts(70)
+    detector = ExportedDetector.load(exported, runtime)
+    drawn: list[Path] = []
+
+    def drawing() -> Iterator[Path]:
+        for path in sound:
+            drawn.append(path)
+            yield path
+
+    told = detector.inspect_many(drawing())
+    first = next(told)
+    assert len(drawn) < len(sound)
+    assert [i.record.path for i in (first, *told)] == [str(path) for path in sound] == list(map(str, drawn))
 
 
 def test_only_files_that_cannot_be_read(exported: Path, parts: Parts) -> None:

@@ -53,7 +53,7 @@ def job_beside_inference(size: int, seed: int, turns: int = _TURNS) -> Finding:
         settings = DetectorSettings(density=DensitySettings(steps=60), device="cpu")
         detector = Detector(settings).fit(sorted((sample / "train" / "good").iterdir())).calibrate()
         for side in SIDES:
-            # Small ones are many, so that a decoder's start is the small part that it is of thousands.
+            # Small ones are more, so that a decoder's start is the small part that it is of thousands.
             count = size if side > 1000 else 4 * size
             files = _pictures(sample / "test", place / str(side), side, count)
             ratios = _ratios(detector, files, place, side, turns)
