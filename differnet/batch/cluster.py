@@ -68,7 +68,9 @@ def work_on_ray(
         _connect(ray, address)
     try:
         _require_shared(ray, place)
-        members = {p.name: p.read_bytes() for p in sorted(model.iterdir()) if p.is_file()}
+        # With what it was exported to: an actor inspects by the fastest runtime that its machine has.
+        found = sorted(path for path in model.rglob("*") if path.is_file())
+        members = {path.relative_to(model).as_posix(): path.read_bytes() for path in found}
         bundle = ray.put(members)
         # Two threads an actor: one works, the other hears that it shall stop.
         actor = ray.remote(max_restarts=-1, max_task_retries=0, max_concurrency=2)(_Actor)
@@ -135,21 +137,23 @@ class _Actor:
         """Work until nothing is left, or until it shall stop.
 
         Args:
-            members: Files of the model, by their names.
+            members: Files of the model, by their paths in its folder.
         """
         from differnet.batch.beginning import resume
         from differnet.batch.job import work
-        from differnet.detection import Detector
+        from differnet.runtime import load_fastest
         from differnet.store import Store
 
         with tempfile.TemporaryDirectory(prefix="differnet-") as unpacked:
             for name, content in members.items():
-                (Path(unpacked) / name).write_bytes(content)
-            detector = Detector.load(Path(unpacked))
+                path = Path(unpacked) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            judge = load_fastest(Path(unpacked))
         store = Store.open(self._place)
         try:
-            queue, rule = resume(store, self._run_id, detector), detector.settings.reading
-            work(queue, detector, rule, self._folder, decoders=self._decoders, stop=lambda: self._stopping)
+            queue, rule = resume(store, self._run_id, judge), judge.settings.reading
+            work(queue, judge, rule, self._folder, decoders=self._decoders, stop=lambda: self._stopping)
         finally:
             store.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -54,7 +55,7 @@ def test_two_actors_of_which_one_is_killed_keep_everything_once(line: Line) -> N
 
     def kill_one() -> None:
         own = Line(line.model, line.pictures, line.place, Store.open(line.place / "record.db"), line.detector)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not killed and time.monotonic() < deadline:
             if found := owners(own):
                 killed.append(min(found))
@@ -80,6 +81,22 @@ def test_a_cluster_stops_when_it_is_asked_and_goes_on(line: Line) -> None:
     assert ended.leased == 0
     assert cluster.work_on_ray(queue, line.model, line.folder, place, workers=1).left == 0
     assert len(kept(line)) == 20
+
+
+@pytest.mark.usefixtures("ray")
+def test_an_actor_inspects_by_the_fastest_runtime(line: Line) -> None:
+    pytest.importorskip("openvino", reason="pip install 'differnet[openvino]'")
+    pytest.importorskip("onnxscript", reason="pip install onnxscript")
+    from differnet.runtime.export import export
+
+    model = line.place / "model"
+    shutil.copytree(line.model, model)
+    made = export(line.detector, model, ["openvino"])["openvino"]
+    assert made.milliseconds["openvino"] < made.milliseconds["torch"]
+    queue = line.begin()
+    ended = cluster.work_on_ray(queue, model, line.folder, str(line.place / "record.db"), workers=1)
+    assert ended == Progress(done=19, quarantined=1)
+    assert {record.device for record in kept(line) if record.strangeness is not None} == {"openvino"}
 
 
 @pytest.mark.usefixtures("ray")
