@@ -60,6 +60,8 @@ Figures = NDArray[np.float64]
 # the grid's own noise from the patches; what a cell adds to the whole is noisier, and takes a cell.
 _LOCAL_BLUR = 1 / 64
 _WHOLE_BLUR = 1 / 32
+# Of a threshold: far more below it than interpolation rounds.
+_SURELY = 0.999
 
 
 # Spoilt pictures of a kind that a boundary is learned from at least.
@@ -552,7 +554,10 @@ class Judge:
             # Interpolation carries heat half a patch into the region.
             heat[known.ignored.over(*heat.shape)] = 0
         least = 0.0 if known.promised else smallest_alpha(known.parts)
-        regions = strange_regions(heat, self.region_threshold, known.peaks, least)
+        # Between two cells nothing is hotter than they are, but for rounding: millions of pixels of a picture
+        # that is cool everywhere need not be looked through.
+        cool = weighed.heat[index].max() < _SURELY * self.region_threshold
+        regions = () if cool else strange_regions(heat, self.region_threshold, known.peaks, least)
         dimensions, scales = self.identity.dimensions, np.array(self.identity.dimensions[1:])
         nll_whole, local = float(raw.nll_whole[index]), float(raw.nll_local[index] @ scales)
         record = self._record(

@@ -20,6 +20,7 @@ from differnet.detection import DensitySettings, Detector, DetectorError, Detect
 from differnet.detection import detector as detector_module
 from differnet.detection.densities import TrainingLoss
 from differnet.detection.ensemble import deal
+from differnet.detection.regions import strange_regions
 from differnet.detection.sources import as_picture
 from differnet.evaluation import image_auroc
 from differnet.features import Backbone
@@ -204,6 +205,22 @@ def test_pictures_of_an_iterator_are_drawn_as_they_are_needed(
     assert [record.path for record in records] == [str(path) for path in paths]
     assert len({record.strangeness for record in records}) == 4
     assert list(detector.inspect_many(iter([]))) == []
+
+
+def test_regions_are_where_the_heat_map_says_so_and_only_there(
+    detector: Detector, fresh: list[Pixels]
+) -> None:
+    spoilt = [pixels.copy() for pixels in fresh[:6]]
+    for number, pixels in enumerate(spoilt):
+        pixels[20:30, 10 : 12 + 4 * number] = 255
+    judge, found = detector._judge(), 0
+    for inspection in detector.inspect_many([*fresh, *spoilt]):
+        assert inspection.heat_map is not None
+        known = judge.calibration
+        told = strange_regions(inspection.heat_map, judge.region_threshold, known.peaks)
+        assert inspection.record.regions == told
+        found += bool(told)
+    assert 0 < found < len(fresh) + len(spoilt)
 
 
 class Poisoned:
