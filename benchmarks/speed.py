@@ -178,7 +178,7 @@ def bare_pass(paths: Sequence[Path], settings: DetectorSettings) -> float:
     """Return the seconds that the network alone takes for some pictures, batch by batch as training does."""
     weights = find_weights(settings.backbone, settings.weights, allow_download=False)
     backbone = Backbone(settings.backbone, weights)
-    preprocessing = Preprocessing(settings.sizes[0], weights.mean, weights.std)
+    preprocessing = Preprocessing(settings.sizes[0], weights.mean, weights.std, halving=True)
     taken = 0.0
     for start in range(0, len(paths), BATCH):
         pictures = [as_picture(path, settings.reading) for path in paths[start : start + BATCH]]

@@ -208,6 +208,7 @@ def _write(detector: Detector, folder: Path) -> None:
             sizes=[p.size for p in detector.preprocessing_],
             mean=list(detector.preprocessing_[0].mean),
             std=list(detector.preprocessing_[0].std),
+            halving=detector.preprocessing_[0].halving,
         ),
         reading=dict(settings.reading.to_json()),
         scales=[
@@ -289,7 +290,7 @@ def _check_files(manifest: Manifest, folder: Path) -> Ensemble:
 def _rebuild(manifest: Manifest, folder: Path, device: str, ensemble: Ensemble) -> Detector:
     given = manifest.preprocessing
     mean, std = ((a, b, c) for a, b, c in (given.mean, given.std))
-    preprocessing = tuple(Preprocessing(size, mean, std) for size in given.sizes)
+    preprocessing = tuple(Preprocessing(size, mean, std, given.halving) for size in given.sizes)
     network = manifest.provenance.backbone
     settings = settings_of(manifest, device)
     detector = Detector(settings)

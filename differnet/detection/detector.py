@@ -144,7 +144,9 @@ class Detector(Inspector):
         ignored = None if ignore is None else IgnoreMask.read(Path(ignore), settings.sizes, settings.reading)
         weights = find_weights(settings.backbone, settings.weights, allow_download=settings.allow_download)
         self.backbone_ = Backbone(settings.backbone, weights).to(self._device)
-        self.preprocessing_ = tuple(Preprocessing(s, weights.mean, weights.std) for s in settings.sizes)
+        self.preprocessing_ = tuple(
+            Preprocessing(size, weights.mean, weights.std, halving=True) for size in settings.sizes
+        )
         self.ensemble_, self.calibration_, self._judge_, self.skipped = None, None, None, []
         self.references_ = None
         self._held_out, self._varied, self._trained_on, self.suspects = None, None, (), []

@@ -106,6 +106,8 @@ class Input(Strict):
     sizes: list[int] = Field(min_length=1, max_length=4)
     mean: list[float] = Field(min_length=3, max_length=3)
     std: list[float] = Field(min_length=3, max_length=3)
+    # Models of before do not say, and were all trained without.
+    halving: bool = False
 
 
 class Density(Strict):

@@ -218,7 +218,7 @@ class ExportedDetector(Inspector):
         super().__init__(settings_of(manifest, "cpu"))
         self._trained_on = tuple(trained_on)
         self.engine, self.export = engine, export
-        self.preprocessing_ = tuple(Preprocessing(size, mean, std) for size in given.sizes)
+        self.preprocessing_ = tuple(Preprocessing(size, mean, std, given.halving) for size in given.sizes)
         self.provenance_ = manifest.provenance.model_dump()
         self._manifest = manifest
         self._kinds = calibration.kinds.shape[1]

@@ -112,6 +112,7 @@ def make_older(folder: Path) -> None:
         fields.update(schema_version=7)
         fields["density"].pop("redrawn")
         fields["density"].pop("whole_couplings")
+        fields["preprocessing"].pop("halving")
         fields["settings"].pop("references")
 
     (folder / REFERENCES).unlink()
@@ -126,6 +127,8 @@ def test_a_bundle_of_schema_7_loads_without_good_parts_to_show(
     assert loaded.references_ is not None
     assert len(loaded.references_) == 0
     assert loaded.settings.density.redrawn
+    assert not any(of.halving for of in loaded.preprocessing_)
+    assert all(of.halving for of in detector.preprocessing_)
     # Then all densities had as many.
     assert loaded.settings.density.whole_couplings == detector.settings.density.couplings
     assert loaded.facts() == detector.facts()

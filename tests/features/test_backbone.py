@@ -140,9 +140,45 @@ def test_large_pictures_are_averaged_not_sampled() -> None:
     assert prepared.mean() == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.parametrize("shape", [(512, 640), (1030, 700), (256, 4000)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_halving_differs_from_averaging_by_a_grey_level_or_two(shape: tuple[int, int], dtype: type) -> None:
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]]
+    part = 120 + 60 * np.sin(x / 9.0) * np.cos(y / 7.0)
+    camera = np.clip(part[..., None] + rng.normal(0, 5, (*shape, 3)), 0, 255)
+    pixels = (camera * (np.iinfo(dtype).max / 255)).astype(dtype)
+    at_once, halved = (
+        255 * Preprocessing(64, (0.0,) * 3, (1.0,) * 3, halving).prepare(pixels) for halving in (False, True)
+    )
+    assert np.abs(at_once - halved).max() <= 3.5
+    assert np.abs(at_once - halved).mean() <= 0.6
+    assert not np.array_equal(at_once, halved)
+
+
+def test_halving_is_averaging_where_cells_share_no_pixel() -> None:
+    pixels = np.random.default_rng(5).integers(0, 2**16, (512, 1024, 3), dtype=np.uint16)
+    at_once, halved = (
+        65535 * Preprocessing(64, (0.0,) * 3, (1.0,) * 3, halving).prepare(pixels)
+        for halving in (False, True)
+    )
+    assert np.abs(at_once - halved).max() <= 1.01
+
+
+@pytest.mark.parametrize(
+    "shape", [(64, 64), (200, 300), (255, 255), (20, 500), (1, 1), (3000, 100), (513, 640), (640, 513)]
+)
+def test_what_is_small_or_odd_is_not_halved(shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    at_once, halved = (Preprocessing(64, *LITE, halving).prepare(pixels) for halving in (False, True))
+    assert np.array_equal(at_once, halved)
+
+
 def test_preprocessing_travels_through_json() -> None:
-    preprocessing = Preprocessing(96, (0.1, 1 / 3, 0.3), (0.4, 0.5, 2 / 3))
+    preprocessing = Preprocessing(96, (0.1, 1 / 3, 0.3), (0.4, 0.5, 2 / 3), halving=True)
     assert Preprocessing.from_json(json.loads(json.dumps(preprocessing.to_json()))) == preprocessing
+    older = {k: v for k, v in preprocessing.to_json().items() if k != "halving"}
+    assert not Preprocessing.from_json(older).halving
 
 
 @pytest.mark.parametrize("size", [0, -64, 31, 32, 63, 65, 100, 4100, 8224, 10**9])
