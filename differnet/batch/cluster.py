@@ -33,6 +33,8 @@ def work_on_ray(
     workers: int,
     decoders: int | None = None,
     address: str | None = None,
+    device: str = "auto",
+    runtime: str = "auto",
     told: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Progress:
@@ -49,6 +51,8 @@ def work_on_ray(
         workers: Actors; each loads the model once.
         decoders: Processes that decode, for each of them; ``None`` for as many as there are processors.
         address: Of the cluster; ``None`` for one on this machine, which ends with the work.
+        device: Where torch judges; any but ``auto`` asks for torch.
+        runtime: That the model is run by; see `differnet.runtime.choose_runtime`.
         told: Called with the run's progress.
         stop: Asked twice a second.
 
@@ -68,13 +72,15 @@ def work_on_ray(
         _connect(ray, address)
     try:
         _require_shared(ray, place)
-        # With what it was exported to: an actor inspects by the fastest runtime that its machine has.
+        # With what it was exported to: an actor inspects by the fastest of those that its machine has.
         found = sorted(path for path in model.rglob("*") if path.is_file())
         members = {path.relative_to(model).as_posix(): path.read_bytes() for path in found}
         bundle = ray.put(members)
         # Two threads an actor: one works, the other hears that it shall stop.
         actor = ray.remote(max_restarts=-1, max_task_retries=0, max_concurrency=2)(_Actor)
-        crew = [actor.remote(run.run_id, place, str(folder), decoders) for _ in range(workers)]
+        crew = [
+            actor.remote(run.run_id, place, str(folder), decoders, (device, runtime)) for _ in range(workers)
+        ]
         return _watch(ray, run, crew, bundle, told, stop)
     finally:
         if own:
@@ -126,11 +132,14 @@ def _watch(
 class _Actor:
     """One process of a cluster, with the model and a connection to the record of its own."""
 
-    def __init__(self, run_id: str, place: str, folder: str, decoders: int | None) -> None:
+    def __init__(
+        self, run_id: str, place: str, folder: str, decoders: int | None, judged_by: tuple[str, str]
+    ) -> None:
         self._run_id = run_id
         self._place = place
         self._folder = Path(folder)
         self._decoders = decoders
+        self._device, self._runtime = judged_by
         self._stopping = False
 
     def work(self, members: dict[str, bytes]) -> None:
@@ -144,12 +153,13 @@ class _Actor:
         from differnet.runtime import load_fastest
         from differnet.store import Store
 
-        with tempfile.TemporaryDirectory(prefix="differnet-") as unpacked:
+        # Windows lets nobody delete a file that a runtime has mapped.
+        with tempfile.TemporaryDirectory(prefix="differnet-", ignore_cleanup_errors=True) as unpacked:
             for name, content in members.items():
                 path = Path(unpacked) / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            judge = load_fastest(Path(unpacked))
+            judge = load_fastest(Path(unpacked), self._device, self._runtime)
         store = Store.open(self._place)
         try:
             queue, rule = resume(store, self._run_id, judge), judge.settings.reading

@@ -16,10 +16,11 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -64,8 +65,8 @@ class JobError(DiffernetError):
 class Judge(Protocol):
     """What judges pictures: a `differnet.Detector`."""
 
-    def inspect_many(self, pictures: Iterator[Any], /) -> Iterator[Inspection]:
-        """Judge decoded and refused pictures, in their order, drawing them as they are needed."""
+    def inspect_many(self, pictures: Iterable[Any], /) -> Iterator[Inspection]:
+        """Judge decoded and refused pictures, in their order, drawing those of an iterator as needed."""
         ...
 
 
@@ -189,6 +190,10 @@ def _patiently(step: Callable[[], Found], stop: Callable[[], bool] = lambda: Fal
             time.sleep(_PATIENCE)
 
 
+class _MixedUpError(RuntimeError):
+    """A judge whose answers are not those to the questions: nothing that it says may be kept."""
+
+
 class _Judging:
     """Judge pictures as they come; one that alone makes judging fail is put aside instead of ending the job.
 
@@ -211,14 +216,15 @@ class _Judging:
         try:
             for inspection in self._judge.inspect_many(self._entering(drawn)):
                 yield self._leaving(inspection)
+        except _MixedUpError:
+            raise
         except Exception as error:
             if not self._inside:
                 raise
             for inspection in self._one_by_one([source for _, source in self._inside], error):
                 yield self._leaving(inspection)
         if self._inside:
-            # Whatever is judged next would be taken for these.
-            raise RuntimeError(f"a judge that left out {len(self._inside)} pictures")
+            raise _MixedUpError(f"a judge that left out {len(self._inside)} pictures")
 
     def _entering(self, drawn: Iterator[tuple[Claim, Source]]) -> Iterator[Source]:
         for claim, source in drawn:
@@ -227,7 +233,11 @@ class _Judging:
             yield source
 
     def _leaving(self, inspection: Inspection) -> Judged:
+        if not self._inside:
+            raise _MixedUpError("a judge that said more than it was asked")
         claim, source = self._inside.popleft()
+        if inspection.record.sha256 != source.sha256:
+            raise _MixedUpError(f"a judge that was asked about {claim.path}, and spoke of another picture")
         self._held -= _bytes_of(source)
         self.works = True
         return claim, inspection, source
@@ -237,10 +247,10 @@ class _Judging:
         failed = 0
         for source in sources:
             try:
-                found += self._judge.inspect_many(iter([source]))
+                found += self._judge.inspect_many([source])
             except Exception as error:
                 failed += 1
-                found += self._judge.inspect_many(iter([_unjudged(source, error)]))
+                found += self._judge.inspect_many([_unjudged(source, error)])
         # Where most fail it is the machine or the model, not the pictures.
         if 2 * failed > len(sources) and not (failed == 1 and self.works):
             raise whole
@@ -348,8 +358,10 @@ class _Settling:
         self._owner = owner
         self._artefacts = artefacts
         self._told = told
-        # So many at most wait: their pixels do.
-        self._waiting: queue.Queue[Judged | _Mark] = queue.Queue(BATCH)
+        # So many at most wait, and of large ones fewer: their pixels and heat maps do.
+        self._waiting: queue.Queue[tuple[Judged, int] | _Mark] = queue.Queue(BATCH)
+        self._held = 0
+        self._settled_one = threading.Condition()
         self._error: BaseException | None = None
         self._told_at = 0.0
         self._files: dict[str, bytes] = {}
@@ -377,8 +389,12 @@ class _Settling:
         Raises:
             Exception: Whatever went wrong with one before.
         """
+        size = _bytes_of(judged[2]) + (0 if judged[1].heat_map is None else judged[1].heat_map.nbytes)
+        with self._settled_one:
+            self._settled_one.wait_for(lambda: self._held == 0 or self._held + size <= _HELD_BYTES)
+            self._held += size
         self.check()
-        self._waiting.put(judged)
+        self._waiting.put((judged, size))
 
     def end_batch(self) -> None:
         """Settle what was handed over, though it be few: the next picture may be long in coming."""
@@ -398,35 +414,48 @@ class _Settling:
         return self._waiting.unfinished_tasks > 0
 
     def _settle_all(self) -> None:
-        going = True
-        while going:
-            given = self._waiting.get()
-            try:
-                # After an error nothing more is written; what waits is dropped and claimed once more.
-                if self._error is None:
-                    self._take(given)
-            except BaseException as error:  # told to the thread that hands over
-                self._error = error
-            finally:
-                going = given is not _Mark.END
-                del given  # its pixels, while the next one is waited for
+        while (given := self._waiting.get()) is not _Mark.END:
+            if isinstance(given, _Mark):
+                self._unless_failed(self._settle)
                 self._waiting.task_done()
+                continue
+            judged, size = given
+            self._unless_failed(partial(self._take, judged))
+            # Its pixels are gone while the next one is waited for.
+            del given, judged
+            with self._settled_one:
+                self._held -= size
+                self._settled_one.notify_all()
+            self._waiting.task_done()
+        self._unless_failed(self._settle)
+        self._waiting.task_done()
 
-    def _take(self, given: Judged | _Mark) -> None:
-        if not isinstance(given, _Mark):
-            claim, inspection, source = given
-            record = _record_of(self._run.run_id, claim, inspection)
-            pixels = source.pixels if isinstance(source, Picture) else None
-            self._files |= self._artefacts.pack(record, inspection.heat_map, pixels)
-            self._settled.append((claim, record))
-        if self._settled and (isinstance(given, _Mark) or len(self._settled) == BATCH):
-            self._settle(self._files, self._settled)
-            self._files, self._settled = {}, []
+    def _unless_failed(self, step: Callable[[], None]) -> None:
+        """Take a step; after an error no more, what waits is dropped and claimed once more."""
+        if self._error is not None:
+            return
+        try:
+            step()
+        except BaseException as error:  # told to the thread that hands over
+            self._error = error
 
-    def _settle(self, files: Mapping[str, bytes], settled: Sequence[tuple[Claim, Record]]) -> None:
+    def _take(self, judged: Judged) -> None:
+        claim, inspection, source = judged
+        record = _record_of(self._run.run_id, claim, inspection)
+        pixels = source.pixels if isinstance(source, Picture) else None
+        self._files |= self._artefacts.pack(record, inspection.heat_map, pixels)
+        self._settled.append((claim, record))
+        if len(self._settled) == BATCH:
+            self._settle()
+
+    def _settle(self) -> None:
+        files, settled = self._files, self._settled
+        if not settled:
+            return
         self._artefacts.keep(files)
         # To be repeated without harm: what was settled is no longer this owner's.
         _patiently(lambda: self._run.settle(self._owner, settled))
+        self._files, self._settled = {}, []
         self._tell()
 
     def _tell(self) -> None:

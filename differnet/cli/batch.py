@@ -148,7 +148,8 @@ def run(
             [Wanted(whole_path(w.path), w.label) for w in wanted],
         )
         queue = begin(store, detector, plan)
-        _work(shown, store, queue, detector, model, _Workplace(engine, workers, address, decoders, place))
+        here = _Workplace(engine, workers, address, decoders, place, device, runtime)
+        _work(shown, store, queue, detector, model, here)
         _tell(shown, store, queue, place, fail_on or [], as_json)
 
 
@@ -169,14 +170,8 @@ def resume_(
     """Work on a run that was begun, alone or beside other processes, under its own thresholds."""
     shown = terminal()
     with open_record(place, known=True) as store:
-        _resume(
-            shown,
-            store,
-            name,
-            model,
-            (device, runtime),
-            _Workplace(engine, workers, address, decoders, place),
-        )
+        here = _Workplace(engine, workers, address, decoders, place, device, runtime)
+        _resume(shown, store, name, model, here)
         _tell(shown, store, _queue(store, name), place, fail_on or [], as_json)
 
 
@@ -198,8 +193,8 @@ def retry(
         count = queue.retry()
         shown.note(f"{count:,} pictures are tried once more.")
         if count:
-            here = _Workplace(Engine.LOCAL, 1, None, decoders, place)
-            _resume(shown, store, name, model, (device, runtime), here)
+            here = _Workplace(Engine.LOCAL, 1, None, decoders, place, device, runtime)
+            _resume(shown, store, name, model, here)
         _tell(shown, store, queue, place, fail_on or [], as_json)
 
 
@@ -280,6 +275,8 @@ class _Workplace:
     address: str | None
     decoders: int | None
     place: str
+    device: str
+    runtime: str
 
 
 def _known_run(store: Store, name: str | None) -> RunEntry | None:
@@ -313,15 +310,14 @@ def _resume(
     store: Store,
     name: str,
     model: Path | None,
-    judged_by: tuple[str, str],
     workplace: _Workplace,
 ) -> None:
-    """Go on with a run; ``judged_by`` names device and runtime."""
+    """Go on with a run."""
     from differnet.batch import model_folder, resume
 
     run = store.run(name)
     place = model if model is not None else model_folder(run)
-    detector = load_inspector(place, *judged_by, adopt=False)
+    detector = load_inspector(place, workplace.device, workplace.runtime, adopt=False)
     queue = resume(store, name, detector)
     shown.note(f"Run {name} goes on under T1 {run.t_review:.3f} and T2 {run.t_defect:.3f}, as it was begun.")
     _work(shown, store, queue, detector, place, workplace)
@@ -350,6 +346,8 @@ def _work(
                 workers=workplace.workers,
                 decoders=workplace.decoders,
                 address=workplace.address,
+                device=workplace.device,
+                runtime=workplace.runtime,
                 told=told,
                 stop=stop,
             )

@@ -231,7 +231,8 @@ def _sight(detector: Detector) -> tuple[Any, ...]:
     weights = detector.provenance_.get("backbone", {}).get("sha256")
     ignored = detector.ignored_
     painted = None if ignored is None else ignored.cells.tobytes()
-    return s.backbone, weights, s.sizes, s.scales, json.dumps(s.reading.to_json(), sort_keys=True), painted
+    reading = json.dumps(s.reading.to_json(), sort_keys=True)
+    return s.backbone, weights, s.sizes, s.scales, reading, painted, detector.preprocessing_
 
 
 def _ids(detector: Detector) -> dict[str, str]:

@@ -94,7 +94,7 @@ class Decoders:
 
     def __init__(self, rule: ReadingRule, count: int = 1, limits: Limits = _USUAL_LIMITS) -> None:
         self._free: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
-        slots = max(4, _SLOTS // count)
+        slots = max(1, _SLOTS // count)
         self._all = [_Decoder(rule, limits, slots) for _ in range(count)]
         for decoder in self._all:
             self._free.put(decoder)

@@ -2,10 +2,14 @@
 
 Five million pixels are 15 MB: to push them through a pipe takes both ends together as long as decoding them.
 The memory is a file without a name, gone with the last process that holds it, whatever becomes of either.
+What pictures have filled stays taken until then, to be filled anew. A process that a picture has taken over
+can write into the slots of its own decoder, where pictures of before may still be read; it could as well have
+told other pixels of those that come after.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import threading
@@ -39,8 +43,10 @@ class SharedPixels:
         self.handle = os.memfd_create("pictures", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(self.handle, slots * SLOT_BYTES)
-            # A process that a picture has taken over could cut it short, which would end whoever reads.
-            fcntl.fcntl(self.handle, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+            # A process that a picture has taken over could cut it short, which would end whoever reads, or
+            # let it grow without an end.
+            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(self.handle, fcntl.F_ADD_SEALS, seals)
             self._memory = mmap.mmap(self.handle, slots * SLOT_BYTES)
         except (OSError, ValueError):
             os.close(self.handle)
@@ -80,12 +86,15 @@ class SharedPixels:
         Raises:
             EOFError: So many are in no slot: whoever says so is not to be heard any further.
         """
-        count = int(np.prod(shape))
-        if not 0 < count * np.dtype(dtype).itemsize <= SLOT_BYTES:
+        if dtype not in ("uint8", "uint16") or not all(type(n) is int and n > 0 for n in shape):
+            raise EOFError
+        count = math.prod(shape)
+        if count * np.dtype(dtype).itemsize > SLOT_BYTES:
             raise EOFError
         flat = np.frombuffer(self._memory, np.dtype(dtype), count, slot)
+        pixels = flat.reshape(shape)
         weakref.finalize(flat, self.give_back, slot).atexit = False
-        return flat.reshape(shape)
+        return pixels
 
     def close(self) -> None:
         """Let go of the memory; pictures that somebody still holds stay whole."""

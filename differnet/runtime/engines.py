@@ -223,20 +223,25 @@ class OpenVino(Engine):
     ) -> Iterator[tuple[Asked, Outputs]]:
         """Run the graph for many; see `Engine.stream`."""
         free, waiting = deque(self._lanes), deque[tuple[Asked, Any]]()
-        for each in asked:
-            given = inputs(each)
-            if not free:
+        try:
+            for each in asked:
+                given = inputs(each)
+                if not free:
+                    first, request = waiting.popleft()
+                    request.wait()
+                    yield first, self._outputs(request)
+                    free.append(request)
+                request = free.popleft()
+                request.start_async(dict(enumerate(given)), share_inputs=False)
+                waiting.append((each, request))
+            while waiting:
                 first, request = waiting.popleft()
                 request.wait()
                 yield first, self._outputs(request)
-                free.append(request)
-            request = free.popleft()
-            request.start_async(dict(enumerate(given)), share_inputs=False)
-            waiting.append((each, request))
-        while waiting:
-            first, request = waiting.popleft()
-            request.wait()
-            yield first, self._outputs(request)
+        finally:
+            # Where somebody wants no more of it, or something failed: the next stream uses the same requests.
+            for _, request in waiting:
+                request.wait()
 
 
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (OpenVino, OnnxRuntime)}

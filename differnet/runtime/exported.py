@@ -31,7 +31,7 @@ from differnet.detection.manifest import (
     read_sealed,
     wrong,
 )
-from differnet.detection.sources import Batch, Source, decoded
+from differnet.detection.sources import BATCH, Batch, Source, decoded
 from differnet.detection.stored import calibration_of, read_stored, settings_of, trained_hashes
 from differnet.features.preprocessing import Preprocessing
 from differnet.images.reading import ImageError
@@ -53,6 +53,8 @@ RUNTIMES = ("auto", TORCH, *ENGINES)
 
 # Pictures that are judged at once: the global densities are the same few megabytes for all of them.
 _TOGETHER = 8
+# Pictures of an iterator that are decoded together.
+_AHEAD = 4
 _UNFIT = (ArithmeticError, LookupError, OSError, TypeError, ValueError)
 
 
@@ -339,7 +341,9 @@ class ExportedDetector(Inspector):
         waiting: deque[tuple[Source, Picture | ImageError]] = deque()
 
         def sound() -> Iterator[tuple[Source, Picture]]:
-            for batch in decoded(pictures, self.settings.reading):
+            # What is drawn of an iterator is held by somebody: not far ahead.
+            ahead = BATCH if isinstance(pictures, Sequence) else _AHEAD
+            for batch in decoded(pictures, self.settings.reading, ahead):
                 for source, picture in batch:
                     waiting.append((source, picture))
                     if isinstance(picture, Picture):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -16,6 +19,7 @@ from trust.batch_checks import compared
 
 from batch.conftest import Line, white
 from differnet.batch import JobError, model_folder, resume, work
+from differnet.batch import job as job_module
 from differnet.batch.job import _Ahead
 from differnet.detection import Detector
 from differnet.images.decoders import Decoders, Refused
@@ -246,7 +250,7 @@ class Listing:
         self._detector = detector
         self.handed: list[int] = []
 
-    def inspect_many(self, pictures: Iterator[Any], /) -> Iterator[Inspection]:
+    def inspect_many(self, pictures: Iterable[Any], /) -> Iterator[Inspection]:
         listed = list(pictures)
         self.handed.append(len(listed))
         return self._detector.inspect_many(listed)
@@ -271,15 +275,90 @@ class Forgetful:
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
 
-    def inspect_many(self, pictures: Iterator[Any], /) -> Iterator[Inspection]:
+    def inspect_many(self, pictures: Iterable[Any], /) -> Iterator[Inspection]:
         return self._detector.inspect_many(p for n, p in enumerate(list(pictures)) if n != 11)
 
 
 def test_no_verdict_is_given_to_another_picture(line: Line) -> None:
     queue = line.begin()
-    with pytest.raises(RuntimeError, match="left out 1"):
+    with pytest.raises(RuntimeError, match="spoke of another picture"):
         work(queue, Forgetful(line.detector), RULE, line.folder)
-    assert queue.progress().leased == 0
+    assert queue.progress() == Progress(waiting=9, done=11)
+    for record in kept(line):
+        assert record.sha256 == hashlib.sha256(Path(record.path).read_bytes()).hexdigest()
+
+
+class Brief:
+    """A detector that has nothing to say of the last pictures."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    def inspect_many(self, pictures: Iterable[Any], /) -> Iterator[Inspection]:
+        return self._detector.inspect_many(list(pictures)[:-2])
+
+
+def test_no_picture_is_left_without_a_word(line: Line) -> None:
+    queue = line.begin()
+    with pytest.raises(RuntimeError, match="left out 2"):
+        work(queue, Brief(line.detector), RULE, line.folder)
+    assert queue.progress() == Progress(waiting=2, done=18)
+
+
+def test_what_waits_to_be_written_is_bounded_by_its_bytes(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    true = Artefacts.pack
+
+    def pack(*given: Any, **named: Any) -> dict[str, bytes]:
+        held.append(settling[0]._held)
+        time.sleep(0.02)
+        return true(*given, **named)
+
+    settling: list[Any] = []
+    begun = job_module._Settling.__init__
+
+    def begin(self: Any, *given: Any) -> None:
+        begun(self, *given)
+        settling.append(self)
+
+    # Two pictures with their heat maps, and no third.
+    one = 48 * 48 * (3 + 4)
+    monkeypatch.setattr(job_module._Settling, "__init__", begin)
+    monkeypatch.setattr(Artefacts, "pack", staticmethod(pack))
+    monkeypatch.setattr("differnet.batch.job._HELD_BYTES", 2 * one)
+    assert done(line, line.begin()) == Progress(done=19, quarantined=1)
+    assert max(held) == 2 * one
+    assert settling[0]._held == 0
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_one_bad_picture_costs_an_exported_model_that_picture(
+    line: Line, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(runtime, reason=f"pip install 'differnet[{runtime}]'")
+    pytest.importorskip("onnxscript", reason="pip install onnxscript")
+    from differnet.runtime.export import export
+    from differnet.runtime.exported import ExportedDetector
+
+    model = line.place / "model"
+    shutil.copytree(line.model, model)
+    export(line.detector, model, [runtime])
+    exported = ExportedDetector.load(model, runtime)
+    true, bad = exported._inputs, {line.pictures[n].name for n in (5, 11)}
+
+    def inputs(picture: Picture) -> Any:
+        if picture.path is not None and picture.path.name in bad:
+            raise FloatingPointError("overflow in a place that nobody thought of")
+        return true(picture)
+
+    monkeypatch.setattr(exported, "_inputs", inputs)
+    queue = line.begin()
+    assert work(queue, exported, RULE, line.folder) == Progress(done=17, quarantined=3)
+    assert {Path(path).name for path, reason in queue.quarantined() if "overflow" in reason} == bad
+    for record in kept(line):
+        assert record.sha256 == hashlib.sha256(Path(record.path).read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("after", [0, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -111,6 +112,8 @@ def test_foreign_folders_are_left_alone(family: Family, tmp_path: Path) -> None:
 
 def test_detectors_that_do_not_see_alike_make_no_family(detector: Detector, good: list[Pixels]) -> None:
     other = Detector(replace(SMALL, image_size=64)).fit(good[:8]).calibrate()
-    for detectors in ({}, {"a": detector, "b": other}):
+    older = copy.copy(detector)
+    older.preprocessing_ = tuple(replace(of, halving=False) for of in detector.preprocessing_)
+    for detectors in ({}, {"a": detector, "b": other}, {"a": detector, "b": older}):
         with pytest.raises(DetectorError, match="backbone, input and reading"):
             Family(detectors)

@@ -70,14 +70,36 @@ def test_a_picture_outlives_the_memory_it_came_in() -> None:
 
 
 def test_memory_cannot_be_cut_short_by_the_process_that_fills_it(shared: SharedPixels) -> None:
+    for size in (0, 3 * SLOT_BYTES):
+        with pytest.raises(PermissionError):
+            os.ftruncate(shared.handle, size)
     with pytest.raises(PermissionError):
-        os.ftruncate(shared.handle, 0)
+        os.pwrite(shared.handle, b"further", 2 * SLOT_BYTES)
 
 
-@pytest.mark.parametrize("shape", [(SLOT_BYTES + 1,), (0, 4, 3), (2**20, 2**20, 3)])
-def test_pixels_that_fit_in_no_slot_are_not_believed(shared: SharedPixels, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("dtype", ["uint8", "float64", "object", "V4"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (SLOT_BYTES + 1,),
+        (0, 4, 3),
+        (2**20, 2**20, 3),
+        (-2, -6),
+        (3, 6148914691236517206),
+        (1.5, 2),
+        (True, 2),
+    ],
+)
+def test_pixels_that_fit_in_no_slot_are_not_believed(
+    shared: SharedPixels, shape: tuple[int, ...], dtype: str
+) -> None:
+    slot = shared.take()
+    assert slot is not None
     with pytest.raises(EOFError):
-        shared.picture(0, shape, "uint8")
+        shared.picture(slot, shape, dtype)
+    gc.collect()
+    # Whoever took it gives it back, and nobody else.
+    assert len(shared._free) == 1
 
 
 def test_what_fits_in_no_slot_is_not_put_there(shared: SharedPixels, monkeypatch: pytest.MonkeyPatch) -> None:

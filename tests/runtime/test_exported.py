@@ -21,8 +21,9 @@ from safetensors.numpy import load_file, save_file
 from differnet.detection import BundleError, Detector
 from differnet.detection.manifest import EXPORTED, sealed
 from differnet.detection.sources import Source
+from differnet.images.reading import read_image
 from differnet.images.synthetic import render_part
-from differnet.records import Verdict
+from differnet.records import Picture, Verdict
 from differnet.runtime import (
     ENGINES,
     ExportedDetector,
@@ -119,6 +120,57 @@ def test_pictures_of_an_iterator_are_drawn_as_they_are_needed(
     first = next(told)
     assert len(drawn) < len(sound)
     assert [i.record.path for i in (first, *told)] == [str(path) for path in sound] == list(map(str, drawn))
+
+
+@pytest.mark.parametrize("how", ["left", "failed"])
+def test_a_stream_that_ends_early_leaves_nothing_running(
+    exported: Path, how: str, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="pip install 'differnet[openvino]'")
+    detector = ExportedDetector.load(exported, "openvino")
+    running: set[int] = set()
+
+    class Watched:
+        """A request of OpenVINO that is known to run until somebody waits for it."""
+
+        def __init__(self, request: Any) -> None:
+            self.request = request
+
+        def start_async(self, *given: Any, **named: Any) -> None:
+            assert id(self) not in running, "this request is busy"
+            running.add(id(self))
+            self.request.start_async(*given, **named)
+
+        def wait(self) -> None:
+            self.request.wait()
+            running.discard(id(self))
+
+        def get_output_tensor(self, number: int) -> Any:
+            return self.request.get_output_tensor(number)
+
+    engine: Any = detector.engine
+    lanes = [Watched(request) for request in engine._lanes]
+    monkeypatch.setitem(engine.__dict__, "_lanes", lanes)
+    pictures = [read_image(path) for path in parts(len(lanes) + 3)]
+    seen: list[Picture] = []
+
+    def inputs(picture: Picture) -> Any:
+        seen.append(picture)
+        if how == "failed" and len(seen) == len(lanes):
+            raise FloatingPointError("overflow")
+        return detector._inputs(picture)
+
+    stream = engine.stream(pictures, inputs)
+    if how == "failed":
+        with pytest.raises(FloatingPointError):
+            list(stream)
+    else:
+        next(stream)
+        assert running
+        stream.close()
+    assert not running
+    again = engine.stream(pictures, detector._inputs)
+    assert [id(picture) for picture, _ in again] == [id(picture) for picture in pictures]
 
 
 def test_only_files_that_cannot_be_read(exported: Path, parts: Parts) -> None:
