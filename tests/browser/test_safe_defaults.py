@@ -150,8 +150,6 @@ def test_a_request_to_another_machine_is_seen(drawn_dashboard: Dashboard, browse
 
 def session_of(page: Page, address: str) -> str:
     """Open a page, and read the name of its session from what the server sends."""
-    with page.expect_websocket() as opened:
-        page.goto(address)
     names: list[str] = []
 
     def read(frame: bytes | str) -> None:
@@ -160,7 +158,9 @@ def session_of(page: Page, address: str) -> str:
             if message.WhichOneof("type") == "new_session":
                 names.append(message.new_session.initialize.session_id)
 
-    opened.value.on("framereceived", read)
+    # From its first frame on, which may be there before anybody could ask for it.
+    page.on("websocket", lambda opened: opened.on("framereceived", read))
+    page.goto(address)
     settle(page)
     return names[0]
 
