@@ -67,7 +67,14 @@ def measured() -> dict[str, Any]:
             "pictures": 583,
             "auroc": 0.985,
             "training": 60.0,
-            "padim": {"training": 90.0, "milliseconds": 80.0, "ratio": 5.0, "auroc": 0.95, "version": "2.7"},
+            "padim": {
+                "training": 50.0,
+                "milliseconds": 80.0,
+                "own milliseconds": 16.0,
+                "ratio": 5.0,
+                "auroc": 0.95,
+                "version": "2.7",
+            },
             "cflow": {
                 "training": 900.0,
                 "milliseconds": 500.0,
@@ -92,6 +99,8 @@ def test_what_misses_a_bar_is_named(speed: ModuleType) -> None:
     assert "Not measured yet" not in text
     assert text.count("**missed**") == 2
     assert "| openvino | 1.40, **missed** | 1.50, met | 0.80, met | 2.00, met | 300, met |" in text
+    assert "| differnet | 16.0 | | 60 | 98.5 |" in text
+    assert "| 80.0 | 5.0, met | 50, **sooner than differnet** | 95.0 |" in text
     assert "| CFLOW (anomalib 2.7) | 500.0 | 3.0, **missed** | 900 |  |" in text
     assert "A pass took 21.0 s, all 60.0 s: features 20.0 s; densities 30.0 s." in text
     assert "--only training`, commit abc, 2026-01-02" in text
