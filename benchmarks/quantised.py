@@ -17,7 +17,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from differnet.evaluation.benchmark import labelled_test_parts, running_commit
 from differnet.features import Backbone
 from differnet.images.layouts import read_layout
 from differnet.records import Verdict
-from differnet.runtime.engines import ENGINES, write_openvino
+from differnet.runtime.engines import ENGINES, Engine, write_openvino
 from differnet.runtime.export import onnx_graph
 from differnet.runtime.graph import MapsGraph, fitted
 
@@ -162,7 +162,7 @@ def times(place: Path, inputs: Sequence[NDArray[np.float32]]) -> dict[str, float
     """Return milliseconds of one picture by the network alone, in turn, for every runtime."""
     found: dict[str, float] = {}
     for name, engine in ENGINES.items():
-        runs: dict[str, Callable[[NDArray[np.float32]], Any]] = {}
+        runs: dict[str, Engine] = {}
         for kind in ("float", "int8"):
             home = place / f"{name}-{kind}"
             home.mkdir()
@@ -171,14 +171,13 @@ def times(place: Path, inputs: Sequence[NDArray[np.float32]]) -> dict[str, float
                 write_openvino(content, home)
             else:
                 (home / engine.files[0]).write_bytes(content)
-            ready = engine(home)
-            runs[kind] = lambda given, ready=ready: ready.run([given])  # type: ignore[misc]
+            runs[kind] = engine(home)
         taken: dict[str, list[float]] = {kind: [] for kind in runs}
         shown: dict[str, list[list[NDArray[Any]]]] = {kind: [] for kind in runs}
         for given in inputs:
             for kind, run in runs.items():
                 started = time.perf_counter()
-                maps = run(given)
+                maps = run.run([given])
                 taken[kind].append(1000 * (time.perf_counter() - started))
                 shown[kind].append([np.array(m) for m in maps])
         found |= {f"network alone, {name} {kind}, ms": statistics.median(of) for kind, of in taken.items()}

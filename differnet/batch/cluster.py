@@ -72,7 +72,7 @@ def work_on_ray(
         _connect(ray, address)
     try:
         _require_shared(ray, place)
-        # With what it was exported to: an actor inspects by the fastest of those that its machine has.
+        # With what it was exported to: an actor takes the fastest then, of those its machine has.
         found = sorted(path for path in model.rglob("*") if path.is_file())
         members = {path.relative_to(model).as_posix(): path.read_bytes() for path in found}
         bundle = ray.put(members)
