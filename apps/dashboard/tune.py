@@ -9,7 +9,16 @@ import streamlit as st
 from cards import drawing
 from components.band import moved_to, picked_bar, review_band
 from opened import OpenedRun, current_run, show_error
-from tune_bench import STRANGENESS, Bench, gallery_link, lay_out, put_thresholds, sentence
+from tune_bench import (
+    STRANGENESS,
+    Bench,
+    gallery_link,
+    lay_out,
+    note_drawn,
+    put_thresholds,
+    sentence,
+    without_echoes,
+)
 from tune_changes import show_changes
 from tune_curves import show_curves, show_kinds
 from tune_wishes import show_wishes
@@ -94,6 +103,7 @@ def tune(opened: OpenedRun, bench: Bench) -> None:
     show_table(shown)
     with place:
         show_band(bench, moved, shown, log)
+    note_drawn()
 
 
 def keep_thresholds(opened: OpenedRun, bench: Bench) -> None:
@@ -201,6 +211,8 @@ def show_picked(bench: Bench) -> None:
 
 def from_boxes(typed_in: str) -> None:
     """Keep the order of what was typed; the threshold that was not typed gives way."""
+    if typed_in in without_echoes():
+        return
     typed = st.session_state[typed_in]
     t_review, t_defect = st.session_state["t_review"], st.session_state["t_defect"]
     put_thresholds(

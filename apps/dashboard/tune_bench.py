@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import streamlit as st
@@ -34,6 +35,10 @@ from differnet.tuning import (
 )
 
 STRANGENESS, P_VALUE = "strangeness", "p-value"
+# Of the thresholds, T1 and T2.
+BOXES = "t_review", "t_defect"
+# Seconds after which a browser has surely drawn what it was sent, and in which nobody types a figure anew.
+TOLD_AFTER = 1.0
 
 Name = tuple[str | int | float | bool, ...]
 
@@ -126,9 +131,65 @@ def sentence(text: str) -> str:
     return markdown_safe(text).replace(" \\%", "\N{NO-BREAK SPACE}\\%")
 
 
+@dataclass
+class Untold:
+    """Thresholds that were moved from here, of which a browser may not know yet.
+
+    What a person does next may be sent before the browser has drawn the move. It sends the figures that its
+    boxes still show along with it, and those look like figures that were typed.
+
+    Attributes:
+        before: What a box showed before it was moved, by its name.
+        drawn: When the moved boxes were last drawn in full, by the clock of `time.monotonic`; ``None`` while
+            they are not.
+    """
+
+    before: dict[str, set[float]] = field(default_factory=dict)
+    drawn: float | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether every browser has drawn the move by now."""
+        return self.drawn is not None and time.monotonic() - self.drawn > TOLD_AFTER
+
+
+def _untold() -> Untold:
+    found: Untold = st.session_state.setdefault("untold", Untold())
+    if found.over:
+        found = st.session_state["untold"] = Untold()
+    return found
+
+
 def put_thresholds(t_review: float, t_defect: float) -> None:
     """Move both thresholds, before the boxes are drawn."""
-    st.session_state["t_review"], st.session_state["t_defect"] = t_review, t_defect
+    untold = _untold()
+    for box, moved in zip(BOXES, (t_review, t_defect), strict=True):
+        if box in st.session_state and st.session_state[box] != moved:
+            untold.before.setdefault(box, set()).add(st.session_state[box])
+            untold.drawn = None
+        st.session_state[box] = moved
+    st.session_state["thresholds"] = t_review, t_defect
+
+
+def without_echoes() -> frozenset[str]:
+    """Let boxes that say what they showed before they were moved from here follow; return their names."""
+    before = _untold().before
+    moved = dict(zip(BOXES, st.session_state["thresholds"], strict=True))
+    echoes = frozenset(
+        box
+        for box in BOXES
+        if st.session_state[box] != moved[box] and st.session_state[box] in before.get(box, ())
+    )
+    for box in echoes:
+        st.session_state[box] = moved[box]
+    return echoes
+
+
+def note_drawn() -> None:
+    """Note that the boxes were drawn with what they were moved to."""
+    untold = _untold()
+    if untold.before and untold.drawn is None:
+        untold.drawn = time.monotonic()
 
 
 def gallery_link(label: str, query: GalleryQuery, words: str | None = None) -> None:
