@@ -23,6 +23,8 @@ from differnet.store.tasks import SILENCE, TaskEntry, Tasks
 from differnet.tasks import InspectWish, TrainWish
 
 PATIENCE = 240.0
+# Pictures of a shift: several times what is judged before a task hears that somebody wants it to stop.
+SHIFT = 960
 
 
 @dataclass
@@ -99,7 +101,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tasks")
     # As many as need no variations beside them.
     make_parts(folder / "plate" / "train" / "good", 34, 1)
-    make_parts(folder / "shift", 240, 2)
+    make_parts(folder / "shift", SHIFT, 2)
     make_model(folder / "plate" / "train" / "good", folder / "model", 0)
     return folder
 

@@ -21,7 +21,7 @@ from differnet.tasks.making import written_reports
 from differnet.tasks.places import WishError, Workspace
 from differnet.tasks.starting import machine
 from differnet.tasks.working import work_on
-from tasks.conftest import Shop
+from tasks.conftest import SHIFT, Shop
 
 RUN = RunEntry("monday", "plate", "m", "c", 1.3, 2.0, started_at="2026-11-23T06:00:00.000+00:00")
 ENDED = "2026-11-23T07:00:00.000+00:00"
@@ -155,8 +155,8 @@ def test_a_folder_is_summed_up_by_its_names(shop: Shop, tmp_path: Path) -> None:
 
 def test_what_of_a_folder_would_be_inspected_is_said(shop: Shop, tmp_path: Path) -> None:
     flat = to_inspect(str(shop.pictures))
-    assert (flat.pictures, flat.labelled, flat.left_out) == (240, 0, 0)
-    assert flat.words == "240 pictures to inspect, 0 of them with a label."
+    assert (flat.pictures, flat.labelled, flat.left_out) == (SHIFT, 0, 0)
+    assert flat.words == f"{SHIFT} pictures to inspect, 0 of them with a label."
     content = sorted(shop.pictures.iterdir())[0].read_bytes()
     for name in ("train/good", "test/good", "test/dent", "wrong_inputs/blank"):
         (tmp_path / "parts" / name).mkdir(parents=True)

@@ -17,7 +17,7 @@ from differnet.store.queue import Progress, Queue
 from differnet.tasks import SampleWish, ScanWish, WishError, again, ask, take_up
 from differnet.tasks.kinds import wish_tree
 from differnet.tasks.starting import machine, trainings_at_once
-from tasks.conftest import Shop
+from tasks.conftest import SHIFT, Shop
 
 
 def small_sample(shop: Shop, **changes: Any) -> SampleWish:
@@ -62,14 +62,14 @@ def test_a_killed_inspection_is_gone_on_with_and_loses_nothing(shop: Shop) -> No
     lost = shop.tasks.get(task_id)
     assert lost.state == "lost"
     kept = shop.store.items(Asked(run_id="monday"))
-    assert 0 < len(kept) < 240
+    assert 0 < len(kept) < SHIFT
     second = again(shop.store, task_id, "bo")
     assert (second.author, second.wish) == ("bo", lost.wish)
     ended = shop.ended(second.task_id)
     assert ended.state == "done", ended.reason
-    assert Queue(shop.store, "monday").progress() == Progress(done=240)
+    assert Queue(shop.store, "monday").progress() == Progress(done=SHIFT)
     records = shop.store.items(Asked(run_id="monday"))
-    assert len(records) == len({r.path for r in records}) == 240
+    assert len(records) == len({r.path for r in records}) == SHIFT
     # What had been acknowledged stands as it was.
     by_id = {r.item_id: r for r in records}
     assert [by_id[r.item_id] for r in kept] == kept
@@ -83,14 +83,14 @@ def test_an_inspection_that_somebody_stops_can_be_gone_on_with(shop: Shop) -> No
     ended = shop.ended(task_id)
     assert ended.state == "stopped"
     progress = Queue(shop.store, "monday").progress()
-    assert 0 < progress.left < 240
+    assert 0 < progress.left < SHIFT
     # Nothing is held back from whoever goes on.
     assert progress.leased == 0
-    assert ended.reason == f"somebody stopped it; {progress.left} of 240 pictures are left"
+    assert ended.reason == f"somebody stopped it; {progress.left} of {SHIFT} pictures are left"
     assert shop.store.run("monday").finished_at is None
     more = ask(shop.store, shop.inspection(pictures=(), model=""), "bo")
     assert shop.ended(more.task_id).state == "done"
-    assert Queue(shop.store, "monday").progress() == Progress(done=240)
+    assert Queue(shop.store, "monday").progress() == Progress(done=SHIFT)
 
 
 def test_a_training_ends_cleanly_and_the_next_is_taken_up(shop: Shop) -> None:
@@ -121,7 +121,7 @@ def test_two_tasks_run_at_once(shop: Shop) -> None:
     second = ask(shop.store, small_sample(shop), "bo")
     assert shop.ended(second.task_id).state == "done"
     assert shop.ended(first.task_id).state == "done"
-    assert Queue(shop.store, "monday").progress() == Progress(done=240)
+    assert Queue(shop.store, "monday").progress() == Progress(done=SHIFT)
 
 
 def test_a_failure_is_told_with_what_to_do(shop: Shop, tmp_path: Path) -> None:

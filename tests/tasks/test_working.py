@@ -27,7 +27,7 @@ from differnet.tasks.kinds import Kind, name_of, wish_tree
 from differnet.tasks.starting import machine
 from differnet.tasks.wishes import Wish
 from differnet.tasks.working import work_on
-from tasks.conftest import Shop
+from tasks.conftest import SHIFT, Shop
 
 
 def done(shop: Shop, wish: Wish) -> TaskEntry:
@@ -323,5 +323,5 @@ def test_a_stopped_inspection_says_what_is_left(shop: Shop) -> None:
     made = shop.tasks.add("inspect", wish.title, wish_tree(wish), "ada", machine())
     assert work_on(shop.store, made.task_id, ended) == "stopped"
     said = shop.tasks.get(made.task_id).reason
-    assert said == "its process was asked to end; 240 of 240 pictures are left"
-    assert Queue(shop.store, "monday").progress().waiting == 240
+    assert said == f"its process was asked to end; {SHIFT} of {SHIFT} pictures are left"
+    assert Queue(shop.store, "monday").progress().waiting == SHIFT
