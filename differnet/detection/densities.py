@@ -199,7 +199,10 @@ class PartDensity(nn.Module):
             if losses is not None:
                 unseen = None if held is None else (base(held)[0][:, : shape.leading], None)
                 watch = _Watch(losses, flow, plan.steps, unseen, trial=held is not None)
-            fit_maximum_likelihood(flow, z, noise=settings.noise, plan=plan, progress=watch)
+            every = _told_every(plan.steps)
+            fit_maximum_likelihood(
+                flow, z, noise=settings.noise, plan=plan, progress=watch, progress_every=every
+            )
             return chain
 
         if parts >= 2 * _LEAST_PARTS_FOR_COUPLINGS and settings.whole_couplings:
@@ -356,7 +359,7 @@ class PatchDensity(nn.Module):
             coordinates: ``(parts, k)`` from `PartDensity.leading`.
             settings: Smoothing, size and steps.
             seed: Of weights, batches and noise.
-            progress: Called with (steps done, steps in all).
+            progress: Called with (steps done, steps in all), some fifty times.
             kept: ``(rows, columns)`` bool, the patches to learn from; ``None`` takes all.
             losses: Told how the training goes, some fifty times.
             parts: ``(n,)`` numbers of the parts to learn from; ``None`` for all.
@@ -399,6 +402,7 @@ class PatchDensity(nn.Module):
             noise=noise,
             plan=training_plan(settings, seed, settings.steps),
             progress=stepped,
+            progress_every=_told_every(settings.steps),
         )
         standard = Flow(ElementwiseAffine(torch.zeros(features), torch.ones(features)))
         trained, start = 0.0, 0.0
@@ -440,8 +444,13 @@ def gaussian_layers(flow: Flow) -> tuple[ElementwiseAffine, Whitening | LowRankW
     )
 
 
+def _told_every(steps: int) -> int:
+    """Return how many steps lie between two points of a training's curve."""
+    return max(1, steps // _POINTS)
+
+
 class _Watch:
-    """Tell how a training goes, at some of its steps; it changes nothing of it.
+    """Tell how a training goes, called every `_told_every` steps; it changes nothing of it.
 
     Args:
         told: Whom.
@@ -462,26 +471,20 @@ class _Watch:
     ) -> None:
         self._told, self._flow, self._steps = told, flow, steps
         self._unseen, self._trial = unseen, trial
-        self._every, self._look_every = max(1, steps // _POINTS), max(1, steps // _LOOKS)
-        self._since: list[float] = []
+        self._every, self._look_every = _told_every(steps), max(1, steps // _LOOKS)
 
     def __call__(self, step: int, loss: float) -> None:
-        self._since.append(loss)
         taken = step + 1
-        if taken % self._every and taken != self._steps:
-            return
-        training = sum(self._since) / len(self._since)
-        self._since.clear()
         # Looks fall on points of the curve, the last step among them.
         looks = taken % self._look_every < self._every or taken == self._steps
         held_out = self._look() if looks else None
-        self._told(TrainingLoss("", "", self._trial, taken, self._steps, training, held_out))
+        self._told(TrainingLoss("", "", self._trial, taken, self._steps, loss, held_out))
 
     @torch.no_grad()
     def _look(self) -> float | None:
         if self._unseen is None:
             return None
-        # Training puts the flow back into its mode at the next step.
+        # Training puts the flow back into its mode.
         self._flow.eval()
         return -float(self._flow.log_prob(*self._unseen).mean())
 

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -33,7 +33,7 @@ from differnet.detection.judging import (
 from differnet.detection.kept_features import FeatureFolder
 from differnet.detection.references import References, spread_out, thumbnail_of
 from differnet.detection.settings import DetectorError, DetectorSettings
-from differnet.detection.side_by_side import in_lanes, one_thread
+from differnet.detection.side_by_side import Say, in_lanes, one_thread, side_by_side
 from differnet.detection.sources import (
     BATCH,
     Batch,
@@ -362,14 +362,26 @@ class Detector(Inspector):
         for _ in range(_LOOKS):
             if len(kept) < _LEAST_PARTS:
                 break
-            left = torch.from_numpy(kept)
-            wholes = np.hstack([left_out_evidence(s[left]) for s in features.statistics])
-            found = suspects(wholes, plain_local(features, self.settings.density, left))
+            found = self._stand_out(features, torch.from_numpy(kept))
             kept = kept[~found]
             if not found.any():
                 break
         trusted = {hashes[i] for i in kept}
         return np.array([sha256 not in trusted for sha256 in hashes])
+
+    def _stand_out(self, features: Features, parts: Tensor) -> NDArray[np.bool_]:
+        """Tell which of some parts stand out among them."""
+
+        def by_patches(_: Say) -> NDArray[np.float64]:
+            return plain_local(features, self.settings.density, parts)
+
+        def by_statistics(statistics: Tensor, _: Say) -> NDArray[np.float64]:
+            return left_out_evidence(statistics[parts])
+
+        jobs: list[Callable[[Say], NDArray[np.float64]]] = [by_patches]
+        jobs += [partial(by_statistics, statistics) for statistics in features.statistics]
+        local, *wholes = side_by_side(jobs)
+        return suspects(np.hstack(wholes), local)
 
     def _in_words(self, losses: Losses) -> Losses:
         """Say of what a density is that goes by its name in a model."""

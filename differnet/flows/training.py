@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -15,6 +15,11 @@ from torch import Tensor, nn
 from differnet.flows.by_hand import CouplingLikelihood
 from differnet.flows.density import Density, Flow
 from differnet.flows.transform import FlowError
+
+# Steps whose batches are drawn together, and numbers that they may have.
+_DRAWN, _MOST_DRAWN = 8, 1 << 22
+_LONGEST = 5.0
+"""A norm of 5 nats a unit step: only the rare exploding batch is shortened by it."""
 
 AnyDensity = TypeVar("AnyDensity", bound=Density)
 AnyFlow = TypeVar("AnyFlow", bound=Flow)
@@ -133,6 +138,7 @@ def fit_maximum_likelihood(
     objective: Objective = negative_log_likelihood,
     held_out: tuple[Tensor, Tensor | None] | None = None,
     progress: Callable[[int, float], None] | None = None,
+    progress_every: int = 1,
     on_check: Callable[[HeldOutCheck], None] | None = None,
 ) -> AnyDensity:
     """Train ``flow`` in place by maximum likelihood on ``vectors + noise * standard normal``.
@@ -155,7 +161,8 @@ def fit_maximum_likelihood(
             `regularised_nll` and `augmented_bound` make others.
         held_out: Vectors and their context (or ``None``) that are not trained on; neither noise nor
             blur is added to them.
-        progress: Called with (step, mean loss of that batch) after every step.
+        progress: Called with (step, mean loss of the batches since it was called last).
+        progress_every: Steps between two calls of ``progress``; the last step has one too.
         on_check: Called after every look at the held-out vectors.
 
     Returns:
@@ -163,7 +170,7 @@ def fit_maximum_likelihood(
 
     Raises:
         FlowError: Nothing to train on, numbers that are not finite, a context that does not belong
-            to the vectors, or a loss that stopped being finite.
+            to the vectors, no steps between two calls, or a loss that stopped being finite.
 
     Example:
         >>> import torch
@@ -176,7 +183,7 @@ def fit_maximum_likelihood(
         True
     """
     plan = plan or TrainingPlan()
-    material = vectors
+    material: Material
     if isinstance(vectors, Tensor):
         _check_material(flow, vectors, context, noise)
         material = _Given(vectors, context)
@@ -188,14 +195,24 @@ def fit_maximum_likelihood(
         )
     else:
         _check_material(flow, *vectors[torch.zeros(1, dtype=torch.long)], noise)
+        material = vectors
     if held_out is not None:
         _check_material(flow, *held_out, 0.0)
+    if progress_every < 1:
+        raise FlowError(
+            expected="at least one step between two calls of progress",
+            found=f"{progress_every=}",
+            remedy="Use the default, 1.",
+        )
     generator = torch.Generator(device="cpu").manual_seed(plan.seed)
 
+    waiting: list[tuple[Tensor, Tensor | None]] = []
+
     def drawn(step: int) -> tuple[Tensor, Tensor | None]:
-        x, given = material[torch.randint(len(material), (plan.batch,), generator=generator)]
-        x = x + noise * torch.randn(x.shape, generator=generator).to(x)
-        given = None if given is None else _blurred(given, plan, generator)
+        if not waiting:
+            number = max(1, min(_DRAWN, _MOST_DRAWN // (plan.batch * flow.features)))
+            waiting.extend(reversed(_batches(number, material, noise, plan, generator)))
+        x, given = waiting.pop()
         if step == 0:
             flow.start_from(x, given)
         return x, given
@@ -214,8 +231,22 @@ def fit_maximum_likelihood(
     look = None
     if held_out is not None:
         look = functools.partial(_mean_loss, flow, *held_out, objective, plan)
-    _descend(flow, slope, plan, progress, look, on_check)
+    _descend(flow, slope, plan, progress, look, on_check, progress_every)
     return flow
+
+
+def _batches(
+    number: int, material: Material, noise: Tensor | float, plan: TrainingPlan, generator: torch.Generator
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Draw the batches of the next steps, blurred."""
+    # To draw a few hundred vectors takes as many operations as to draw some thousand, and these are of those
+    # that take longer to begin than to do.
+    x, given = material[torch.randint(len(material), (number * plan.batch,), generator=generator)]
+    x = x + noise * torch.randn(x.shape, generator=generator).to(x)
+    rows = torch.split(x, plan.batch)
+    if given is None:
+        return [(batch, None) for batch in rows]
+    return list(zip(rows, torch.split(_blurred(given, plan, generator), plan.batch), strict=True))
 
 
 class _Given:
@@ -358,6 +389,7 @@ def _descend(
     progress: Callable[[int, float], None] | None = None,
     held_out_loss: Callable[[], float] | None = None,
     on_check: Callable[[HeldOutCheck], None] | None = None,
+    progress_every: int = 1,
 ) -> None:
     """Take the plan's steps; end in evaluation mode, with the best weights where they are known."""
     flow.eval()
@@ -375,32 +407,37 @@ def _descend(
         pct_start=0.05 if plan.steps != 20 else 0.1,
     )
     best, best_state, since = math.inf, None, 0
-    for step in range(plan.steps):
-        flow.train()
-        loss = slope(step)
-        if not bool(torch.isfinite(loss)):
-            raise _diverged(step, plan)
-        # A norm of 5 nats a unit step: only the rare exploding batch is shortened by it.
-        torch.nn.utils.clip_grad_norm_(parameters, 5.0)
+    lost, told = 0.0, 0
+    flow.train()
+    for taken in range(1, plan.steps + 1):
+        loss = float(slope(taken - 1))
+        if not math.isfinite(loss):
+            raise _diverged(taken - 1, plan)
+        shorten(parameters)
         optimiser.step()
         schedule.step()
-        if progress is not None:
+        lost += loss
+        if progress is not None and (taken % progress_every == 0 or taken == plan.steps):
             slope.settle()
-            progress(step, float(loss))
-        if held_out_loss is None or ((step + 1) % plan.check_every and step + 1 < plan.steps):
+            progress(taken - 1, lost / (taken - told))
+            lost, told = 0.0, taken
+            # Whoever looks at the flow may have put it into another mode.
+            flow.train()
+        if held_out_loss is None or (taken % plan.check_every and taken < plan.steps):
             continue
         slope.settle()
         flow.eval()
         now = held_out_loss()
         better = now < best
         if on_check is not None:
-            on_check(HeldOutCheck(step + 1, now, better))
+            on_check(HeldOutCheck(taken, now, better))
         if better:
             best, best_state, since = now, copy.deepcopy(flow.state_dict()), 0
         else:
             since += 1
         if since >= plan.patience:
             break
+        flow.train()
     slope.settle()
     flow.eval()
     if best_state is not None:
@@ -413,6 +450,17 @@ def _descend(
         )
     if not all(bool(torch.isfinite(p).all()) for p in flow.parameters()):
         raise _diverged(plan.steps, plan)
+
+
+def shorten(parameters: Sequence[nn.Parameter]) -> None:
+    """Shorten gradients that are too long, all together."""
+    if len(parameters) > 1:
+        torch.nn.utils.clip_grad_norm_(parameters, _LONGEST)
+        return
+    # The same of one row of numbers, without a dozen operations.
+    gradient = parameters[0].grad
+    if gradient is not None and (length := float(torch.linalg.vector_norm(gradient))) > _LONGEST:
+        gradient.mul_(_LONGEST / (length + 1e-6))
 
 
 def _mean_loss(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from differnet.features.folding import folded
+from differnet.features.folding import EvenConvolution, folded
 
 
 def network(name: str) -> nn.Module:
@@ -68,3 +69,30 @@ class Crossed(nn.Module):
 def test_a_guess_that_is_wrong_is_noticed() -> None:
     torch.manual_seed(0)
     assert folded(Crossed().eval()) is None
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("sides", [(8, 8), (16, 10), (9, 8), (8, 9), (11, 11)])
+def test_a_wider_kernel_convolves_as_a_padded_map_does(kernel: int, sides: tuple[int, int]) -> None:
+    torch.manual_seed(kernel)
+    conv = Conv2dSame(6, 6, kernel, stride=2, groups=6).requires_grad_(False)
+    cells = torch.randn(2, 6, *sides)
+    torch.testing.assert_close(EvenConvolution(conv)(cells), conv(cells), rtol=1e-6, atol=1e-6)
+
+
+def test_only_depthwise_convolutions_of_every_other_cell_are_widened() -> None:
+    found = folded(network("tf_efficientnet_lite0"))
+    assert found is not None
+    widened = [m for m in found.modules() if isinstance(m, EvenConvolution)]
+    assert len(widened) == 4
+    # The first layer of the network is none: its kernel is quicker than a wider one.
+    left = [m for m in found.modules() if isinstance(m, Conv2dSame)]
+    assert len(left) - len(widened) == 1
+    for other in (
+        nn.Conv2d(4, 4, 3, stride=2, groups=4),
+        Conv2dSame(4, 4, 3, stride=1, groups=4),
+        Conv2dSame(4, 4, 3, stride=2),
+        Conv2dSame(4, 4, 4, stride=2, groups=4),
+        Conv2dSame(4, 4, 3, stride=2, dilation=2, groups=4),
+    ):
+        assert not EvenConvolution.suits(other)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from sklearn.datasets import make_moons
-from torch import Tensor
+from torch import Tensor, nn
 
 from differnet.flows import (
     Flow,
@@ -19,6 +19,7 @@ from differnet.flows import (
     real_nvp,
     shrinkage_whitening,
 )
+from differnet.flows.training import shorten
 from flows.checks import TRAINING_CHECKS, small_flow
 
 
@@ -73,6 +74,49 @@ def test_reports_progress_and_returns_the_same_flow_in_evaluation_mode() -> None
     assert [step for step, _ in seen] == [0, 1, 2, 3, 4]
     # The first loss is that of the identity: the standard normal at (1, 1).
     assert seen[0][1] == pytest.approx(1 + math.log(2 * math.pi))
+
+
+@pytest.mark.parametrize("every", [1, 3, 7, 10, 99])
+def test_progress_now_and_then_tells_the_mean_loss_since_the_last_time(every: int) -> None:
+    plan = TrainingPlan(steps=10, batch=8)
+    vectors = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    losses: list[float] = []
+    told: list[tuple[int, float]] = []
+    fit_maximum_likelihood(small_flow(), vectors, plan=plan, progress=lambda _, loss: losses.append(loss))
+    fit_maximum_likelihood(
+        small_flow(),
+        vectors,
+        plan=plan,
+        progress=lambda step, loss: told.append((step, loss)),
+        progress_every=every,
+    )
+    assert len(losses) == 10
+    assert [step for step, _ in told] == sorted({*range(every - 1, 10, every), 9})
+    start = 0
+    for step, loss in told:
+        assert loss == pytest.approx(sum(losses[start : step + 1]) / (step + 1 - start))
+        start = step + 1
+
+
+def test_progress_cannot_be_told_more_often_than_a_step() -> None:
+    with pytest.raises(FlowError, match="progress_every=0"):
+        fit_maximum_likelihood(small_flow(), torch.ones(3, 2), progress_every=0)
+
+
+def test_one_exploding_batch_is_shortened_and_not_more() -> None:
+    short, long = nn.Parameter(torch.zeros(4)), nn.Parameter(torch.zeros(4))
+    short.grad, long.grad = torch.full((4,), 2.0), torch.full((4,), 30.0)
+    before = short.grad.clone()
+    for parameter in (short, long):
+        shorten([parameter])
+    assert torch.equal(short.grad, before)
+    assert float(long.grad.norm()) == pytest.approx(5.0)
+    # Of several it is the length of all together that counts.
+    pair = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    for parameter, slope in zip(pair, (30.0, 40.0), strict=True):
+        parameter.grad = torch.tensor([slope])
+    shorten(pair)
+    assert [float(p.grad) for p in pair if p.grad is not None] == pytest.approx([3.0, 4.0])
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 19, 20, 21, 40])
