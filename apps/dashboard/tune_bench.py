@@ -37,7 +37,8 @@ from differnet.tuning import (
 STRANGENESS, P_VALUE = "strangeness", "p-value"
 # Of the thresholds, T1 and T2.
 BOXES = "t_review", "t_defect"
-# Seconds after which a browser has surely drawn what it was sent, and in which nobody types a figure anew.
+# Seconds in which a browser is expected to draw what it was sent, and in which hardly anybody types the very
+# figure anew that a box has just lost; who does has to type it twice.
 TOLD_AFTER = 1.0
 
 Name = tuple[str | int | float | bool, ...]
@@ -149,7 +150,7 @@ class Untold:
 
     @property
     def over(self) -> bool:
-        """Whether every browser has drawn the move by now."""
+        """Whether the browser is expected to have drawn the move by now."""
         return self.drawn is not None and time.monotonic() - self.drawn > TOLD_AFTER
 
 
