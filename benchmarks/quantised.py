@@ -121,7 +121,7 @@ def judged(detector: Detector, paths: Sequence[Path]) -> dict[str, NDArray[Any]]
 def _inputs(detector: Detector, paths: Sequence[Path]) -> list[NDArray[np.float32]]:
     chosen = np.random.default_rng(detector.settings.seed).permutation(len(paths))[: RANGED + TIMED]
     pictures = (as_picture(paths[i], detector.settings.reading) for i in chosen)
-    return [detector.preprocessing_[0].prepare(picture.pixels)[None] for picture in pictures]
+    return [detector.preprocessing_[0].cells(picture.pixels)[None] for picture in pictures]
 
 
 class _Flat(nn.Module):
@@ -198,7 +198,7 @@ def in_integers(graph: Path) -> Iterator[None]:
     name = session.get_inputs()[0].name
 
     def forward(_: Backbone, pixels: Tensor) -> list[Tensor]:
-        rows = [session.run(None, {name: each[None].numpy()}) for each in pixels]
+        rows = [session.run(None, {name: each[None].numpy()}) for each in pixels.permute(0, 2, 3, 1)]
         return [torch.from_numpy(np.concatenate(of)) for of in zip(*rows, strict=True)]
 
     with mock.patch.object(Backbone, "forward", forward):

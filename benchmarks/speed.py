@@ -45,6 +45,7 @@ from differnet.features import Backbone, Preprocessing, find_weights, prepare_ba
 from differnet.images.layouts import GOOD, Dataset, read_layout
 from differnet.images.reading import write_png
 from differnet.images.synthetic import render_part
+from differnet.runtime import quick_maps
 from differnet.runtime.bench import machine, measure
 from differnet.runtime.export import compare, export
 from differnet.runtime.exported import TORCH, ExportedDetector, choose_runtime, exports_in
@@ -159,7 +160,7 @@ def trained(listing: Path, model: Path) -> dict[str, Any]:
     settings = DetectorSettings(device="cpu")
     passes = [bare_pass(paths, settings)]
     started = time.perf_counter()
-    detector = Detector(settings).fit(paths).calibrate()
+    detector = Detector(settings).fit(paths, quicken=quick_maps).calibrate()
     seconds = time.perf_counter() - started
     # Before the second pass, which holds pictures of its own.
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -200,8 +200,9 @@ def learn_quietly(settings: DetectorSettings, dataset: Dataset) -> None:
         dataset: As for `train_detector`.
     """
     from differnet.detection import Detector
+    from differnet.runtime import quick_maps
 
-    Detector(settings).fit([part.path for part in dataset.train_good])
+    Detector(settings).fit([part.path for part in dataset.train_good], quicken=quick_maps)
 
 
 def train_detector(shown: Terminal, settings: DetectorSettings, dataset: Dataset) -> Detector:
@@ -216,13 +217,13 @@ def train_detector(shown: Terminal, settings: DetectorSettings, dataset: Dataset
         A detector that is ready to inspect.
     """
     from differnet.detection import Detector
+    from differnet.runtime import quick_maps
 
     parts = dataset.train_good
     shown.note(f"Learning from {len(parts):,} good parts of {dataset.root} ({dataset.layout} layout).")
     with shown.steps() as steps:
-        detector = (
-            Detector(settings).fit([part.path for part in parts], progress=steps).calibrate(progress=steps)
-        )
+        detector = Detector(settings)
+        detector.fit([part.path for part in parts], steps, quicken=quick_maps).calibrate(progress=steps)
     for path, reason in detector.skipped[:NAMED_SKIPS]:
         shown.warn(f"left out {path}: {reason}")
     if len(detector.skipped) > NAMED_SKIPS:

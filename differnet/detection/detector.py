@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -71,8 +71,23 @@ _LEAST_PARTS = 4
 # Good parts that are spoilt to learn what tells defects from wrong inputs, 23 pictures each; fewer are
 # taken several times, with other defects.
 _SPOILT_PARTS, _LEAST_SPOILT_PARTS = 16, 8
+# Pictures from which on a quicker look saves more than it takes to make ready.
+_LEAST_QUICKENED = 100
 # Looks at the training parts: more find hardly one further part.
 _LOOKS = 3
+
+
+class Looking(Protocol):
+    """What looks at pictures in a backbone's place, with the same maps but for rounding."""
+
+    name: str
+
+    def __call__(self, pixels: Tensor) -> list[Tensor]:
+        """Return maps as `differnet.features.Backbone` does; called by several threads at once."""
+
+
+Quicken = Callable[[Backbone, Sequence[int]], Looking | None]
+"""From a backbone on the processor, and sides of pictures, to what looks at them quicker, if anything."""
 
 
 class _Taken(NamedTuple):
@@ -115,6 +130,7 @@ class Detector(Inspector):
         self._spoilt: SpoiltParts | None = None
         self._varied: int | None = None
         self._kept_features: FeatureFolder | None = None
+        self._quick: Looking | None = None
         self._device = choose_device(self.settings.device)
 
     def fit(
@@ -122,6 +138,7 @@ class Detector(Inspector):
         pictures: Sequence[Source],
         progress: Progress | None = None,
         losses: Losses | None = None,
+        quicken: Quicken | None = None,
     ) -> Self:
         """Learn the densities of good parts.
 
@@ -134,6 +151,8 @@ class Detector(Inspector):
                 that stand out so far that they are probably not good in ``suspects``.
             progress: Called with (stage, done, total).
             losses: Told how the training of each density goes. The model is the same, told or not.
+            quicken: Finds a quicker look at pictures, such as `differnet.runtime.quick_maps`: asked where a
+                processor has many to look at. The model is then the same but for rounding.
 
         Raises:
             DetectorError: No readable part, or an unfit mask of what to ignore.
@@ -152,8 +171,11 @@ class Detector(Inspector):
         self._held_out, self._varied, self._trained_on, self.suspects = None, None, (), []
         self._spoilt, self._held_quality = None, None
         self.ignored_ = ignored
-        self._kept_features = self._open_kept_features(settings.features, weights.sha256)
         started = time.perf_counter()
+        self._quick = None
+        if quicken is not None and self._device.type == "cpu" and len(pictures) >= _LEAST_QUICKENED:
+            self._quick = quicken(self.backbone_, settings.sizes)
+        self._kept_features = self._open_kept_features(settings.features, weights.sha256)
         seen = Seen()
         features = self._extract(pictures, "features", progress, seen)
         hashes, names, sources, quality = seen.hashes, seen.names, seen.sources, seen.figures
@@ -199,7 +221,7 @@ class Detector(Inspector):
             "suspects_left_out": len(self.suspects),
             "training_fingerprint": fingerprint(self._trained_on),
             "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": _versions(),
+            "versions": _versions(() if self._quick is None else (self._quick.name,)),
         }
         return self
 
@@ -526,7 +548,7 @@ class Detector(Inspector):
             "scales": [asdict(scale) for scale in settings.scales],
             "reading": asdict(settings.reading),
             "ignored": None if ignored is None else hashlib.sha256(ignored.cells.tobytes()).hexdigest(),
-            "device": self.device,
+            "device": self.device if self._quick is None else self._quick.name,
         }
         blank = as_picture(np.zeros((8, 8, 3), np.uint8), settings.reading)
         shapes = [(tuple(t.shape[1:]), t.dtype) for t in self._features([blank]).tensors]
@@ -570,6 +592,7 @@ class Detector(Inspector):
 
     def _features(self, pictures: list[Picture]) -> Features:
         network = self._network()
+        looking = network if self._quick is None else self._quick
         ignored = self.ignored_
         if ignored is not None:
             colour = self.preprocessing_[0].mean
@@ -578,7 +601,7 @@ class Detector(Inspector):
         patches: dict[int, Tensor] = {}
         fields: list[tuple[Tensor, ...]] = []
         for zoom, preprocessing in enumerate(self.preprocessing_):
-            pooled, cut, maps = self._look(network, preprocessing, pictures, zoom)
+            pooled, cut, maps = self._look(looking, network.strides, preprocessing, pictures, zoom)
             statistics.append(pooled)
             patches |= cut
             fields.append(maps)
@@ -604,7 +627,12 @@ class Detector(Inspector):
         return self.backbone_
 
     def _look(
-        self, backbone: Backbone, preprocessing: Preprocessing, pictures: list[Picture], zoom: int
+        self,
+        looking: Callable[[Tensor], list[Tensor]],
+        strides: Sequence[int],
+        preprocessing: Preprocessing,
+        pictures: list[Picture],
+        zoom: int,
     ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...]]:
         """Return what one zoom shows: pooled statistics, patches by the number of their scale, and maps."""
         ignored = self.ignored_
@@ -615,11 +643,11 @@ class Detector(Inspector):
         fields: list[list[Tensor]] = []
         for start in range(0, len(pictures), together):
             pixels = prepare_batch(pictures[start : start + together], preprocessing).to(self._device)
-            maps = tiled_maps(backbone, backbone.strides, pixels)
+            maps = tiled_maps(looking, strides, pixels)
             shares = None if ignored is None else _kept_shares(ignored, maps)
             pooled.append(pooled_statistics(maps, shares).cpu().clone())
             for i, scale in scales.items():
-                patches[i].append(patch_vectors(maps, backbone.strides, scale).cpu().clone())
+                patches[i].append(patch_vectors(maps, strides, scale).cpu().clone())
             fields.append([m.half().cpu() for m in maps])
         joined = tuple(torch.cat(maps) for maps in zip(*fields, strict=True))
         return torch.cat(pooled), {i: torch.cat(cut) for i, cut in patches.items()}, joined
@@ -634,10 +662,10 @@ def _kept_shares(ignored: IgnoreMask, maps: Sequence[Tensor]) -> list[Tensor]:
     return [torch.from_numpy(ignored.kept_share(*m.shape[2:])) for m in maps]
 
 
-def _versions() -> dict[str, str]:
+def _versions(also: Sequence[str] = ()) -> dict[str, str]:
     names = ("differnet", "torch", "timm", "numpy", "opencv-python-headless", "pillow")
     found: dict[str, str] = {}
-    for name in names:
+    for name in (*names, *also):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -48,7 +48,7 @@ from differnet.detection.usual import (
     own_thresholds,
     rates_of,
 )
-from differnet.images.quality import measure_quality, picture_flags
+from differnet.images.quality import picture_flags, principal_figures
 from differnet.records import Inspection, Picture, Record, Verdict
 
 if TYPE_CHECKING:
@@ -205,11 +205,17 @@ class Calibration:
             real_parts=real_parts,
         )
         if isinstance(origin, SpoiltParts):
-            found = replace(found, origin=found.boundary(origin).row)
+            found = found._with(replace(found, origin=found.boundary(origin).row))
         heat = found.heat_maps(evidence, found.usual.held_out)
-        return replace(found, peaks=heat.reshape(len(heat), -1).max(1).astype(np.float64))
+        peaks = heat.reshape(len(heat), -1).max(1).astype(np.float64)
+        return found._with(replace(found, peaks=peaks))
 
-    @property
+    def _with(self, changed: Self) -> Self:
+        """Let a calibration that differs in nothing that it takes to learn what is usual know it already."""
+        changed.__dict__["usual"] = self.usual
+        return changed
+
+    @cached_property
     def usual(self) -> Usual:
         """What each kind of evidence usually is."""
         return Usual.of(self.arrays)
@@ -634,8 +640,8 @@ class Judge:
 
 def picture_quality(pixels: NDArray[Any]) -> list[float]:
     """Return the `QUALITY_FIGURES` of a picture."""
-    figures = measure_quality(pixels)
-    return [float(getattr(figures, name)) for name in QUALITY_FIGURES]
+    figures = principal_figures(pixels)
+    return [figures[name] for name in QUALITY_FIGURES]
 
 
 def _counted(cells: NDArray[np.float32], ignored: IgnoreMask | None) -> NDArray[np.float32]:

@@ -32,7 +32,10 @@ def pooled_statistics(maps: Sequence[Tensor], kept: Sequence[Tensor] | None = No
     for features in maps:
         features = features.float()
         rows, columns = features.shape[-2] // 2, features.shape[-1] // 2
-        pooled += [features.mean((2, 3)), features.std((2, 3), correction=0)]
+        centre = features.mean((2, 3))
+        # Written out: `std` goes through memory feature by feature, which takes ten times as long.
+        variance = (features - centre[:, :, None, None]).square_().mean((2, 3))
+        pooled += [centre, variance.sqrt_()]
         for vertical in (slice(None, rows), slice(rows, None)):
             for horizontal in (slice(None, columns), slice(columns, None)):
                 pooled.append(features[:, :, vertical, horizontal].mean((2, 3)))

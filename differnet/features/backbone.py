@@ -228,5 +228,6 @@ def gpus() -> list[tuple[str, int]]:
 
 
 def prepare_batch(pictures: list[Picture], preprocessing: Preprocessing) -> Tensor:
-    """Stack the network input of several pictures, ``(batch, 3, size, size)``."""
-    return torch.from_numpy(np.stack([preprocessing.prepare(p.pixels) for p in pictures]))
+    """Stack the network input of several pictures, ``(batch, 3, size, size)``, colours side by side."""
+    cells = np.stack([preprocessing.cells(p.pixels) for p in pictures])
+    return torch.from_numpy(cells).permute(0, 3, 1, 2)

@@ -62,7 +62,14 @@ class Preprocessing:
             )
 
     def prepare(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
-        """Turn ``(height, width, 3)`` RGB pixels into ``(3, size, size)`` network input."""
+        """Turn ``(height, width, 3)`` RGB pixels into ``(3, size, size)`` network input, `cells` turned."""
+        return self.cells(pixels).transpose(2, 0, 1)
+
+    def cells(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Turn ``(height, width, 3)`` RGB pixels into the same ``(size, size, 3)``, colours side by side.
+
+        That is how pictures lie in memory, and how convolutions read them quickest.
+        """
         full_scale = float(np.iinfo(pixels.dtype).max)
         shrinks = min(pixels.shape[:2]) > self.size
         if self.halving:
@@ -70,14 +77,13 @@ class Preprocessing:
         resized = cv2.resize(
             pixels, (self.size, self.size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         )
-        scale = 1.0 / (full_scale * np.asarray(self.std))
-        offset = np.asarray(self.mean) / np.asarray(self.std)
-        # Plane by plane: one pass over memory that lies together, instead of three over what does not.
-        planes = np.empty((3, self.size, self.size), dtype=np.float32)
-        for number, plane in enumerate(planes):
-            np.multiply(resized[:, :, number], scale[number].astype(np.float32), out=plane)
-            plane -= offset[number].astype(np.float32)
-        return planes
+        scale = (1.0 / (full_scale * np.asarray(self.std))).astype(np.float32)
+        offset = (np.asarray(self.mean) / np.asarray(self.std)).astype(np.float32)
+        # Row by row with the three figures said as often as a row has pixels: numpy is slow at rows of three.
+        rows: NDArray[np.float32] = resized.astype(np.float32).reshape(self.size, -1)
+        rows *= np.tile(scale, self.size)
+        rows -= np.tile(offset, self.size)
+        return rows.reshape(self.size, self.size, 3)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain fields."""

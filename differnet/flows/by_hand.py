@@ -32,16 +32,13 @@ class _Weights(NamedTuple):
     """The weights of one coupling's network, or their gradients: views of one row of numbers.
 
     Attributes:
-        seen: ``(hidden, kept)``.
-        context: ``(hidden, context features)``.
-        enter: ``(hidden,)`` bias of both.
+        enter, enter_bias: ``(hidden, kept + context features)`` and ``(hidden,)``.
         middle, middle_bias: ``(hidden, hidden)`` and ``(hidden,)``.
         says, says_bias: ``(2 moved, hidden)`` and ``(2 moved,)``: all scales, then all shifts.
     """
 
-    seen: Tensor
-    context: Tensor
     enter: Tensor
+    enter_bias: Tensor
     middle: Tensor
     middle_bias: Tensor
     says: Tensor
@@ -51,10 +48,10 @@ class _Weights(NamedTuple):
 class _Passed(NamedTuple):
     """What the way back needs of one coupling's way forward; vectors are columns."""
 
-    bounded: Tensor
-    inside: Tensor
+    given: Tensor
     first: Tensor
     second: Tensor
+    inside: Tensor
     slope: Tensor
     stretch: Tensor
     stretched: Tensor
@@ -113,7 +110,7 @@ class CouplingLikelihood:
         """
         number = len(x)
         # Vectors as columns: halves of a vector are then whole blocks of memory, and permuting moves rows.
-        z, given = x.T.contiguous(), None if context is None else context.T.contiguous()
+        z, given = x.T.contiguous(), x.new_empty(0, number) if context is None else context.T
         log_det = z.new_zeros(())
         passed: list[_Passed] = []
         for link in self._chain:
@@ -135,7 +132,7 @@ class CouplingLikelihood:
             elif isinstance(link, ElementwiseAffine):
                 pull = pull / link.scale[:, None]
             elif isinstance(link, AffineCoupling):
-                self._backward(link, len(passed) - 1, pull, passed.pop(), given, 1 / number)
+                self._backward(link, len(passed) - 1, pull, passed.pop(), 1 / number)
         features = self._chain[0].features
         loss: Tensor = (half_squares - log_det) / number + 0.5 * features * _LOG_2PI
         return loss
@@ -145,9 +142,8 @@ class CouplingLikelihood:
         """Put the weights as they are now into the flow's own parameters."""
         for coupling, at in zip(self._couplings, self._at, strict=True):
             net, moved = coupling.net, coupling.features - coupling.kept
-            net.enter.weight[:, : coupling.kept] = at.seen
-            net.enter.weight[:, coupling.kept :] = at.context
-            net.enter.bias.copy_(at.enter)
+            net.enter.weight.copy_(at.enter)
+            net.enter.bias.copy_(at.enter_bias)
             net.middle.weight.copy_(at.middle)
             net.middle.bias.copy_(at.middle_bias)
             # The flow says scale and shift of a feature side by side.
@@ -158,9 +154,8 @@ class CouplingLikelihood:
     def _take(self) -> None:
         for coupling, at in zip(self._couplings, self._at, strict=True):
             net, moved = coupling.net, coupling.features - coupling.kept
-            at.seen.copy_(net.enter.weight[:, : coupling.kept])
-            at.context.copy_(net.enter.weight[:, coupling.kept :])
-            at.enter.copy_(net.enter.bias)
+            at.enter.copy_(net.enter.weight)
+            at.enter_bias.copy_(net.enter.bias)
             at.middle.copy_(net.middle.weight)
             at.middle_bias.copy_(net.middle.bias)
             at.says.view(2, moved, -1).copy_(net.leave.weight.view(moved, 2, -1).transpose(0, 1))
@@ -171,16 +166,9 @@ class CouplingLikelihood:
         start = 0
         for coupling in self._couplings:
             hidden, said = len(coupling.net.enter.bias), 2 * (coupling.features - coupling.kept)
+            seen = coupling.kept + coupling.context_features
             views: list[Tensor] = []
-            for shape in (
-                (hidden, coupling.kept),
-                (hidden, coupling.context_features),
-                (hidden,),
-                (hidden, hidden),
-                (hidden,),
-                (said, hidden),
-                (said,),
-            ):
+            for shape in ((hidden, seen), (hidden,), (hidden, hidden), (hidden,), (said, hidden), (said,)):
                 size = math.prod(shape)
                 views.append(row[start : start + size].view(shape))
                 start += size
@@ -188,36 +176,30 @@ class CouplingLikelihood:
         return found
 
     def _forward(
-        self, link: AffineCoupling, place: int, x: Tensor, given: Tensor | None
+        self, link: AffineCoupling, place: int, x: Tensor, context: Tensor
     ) -> tuple[Tensor, _Passed]:
-        at, bound = self._at[place], link.net.input_bound
-        seen, moved = x[: link.kept], x[link.kept :]
-        bounded = seen.clamp(-bound, bound)
-        first = torch.addmm(at.enter[:, None], at.seen, bounded)
-        if given is not None:
-            first.addmm_(at.context, given)
-        first.relu_()
+        at, bound, kept = self._at[place], link.net.input_bound, link.kept
+        seen, moved = x[:kept], x[kept:]
+        # One product with all that the network sees, and one on the way back.
+        given = x.new_empty(at.enter.shape[1], x.shape[1])
+        torch.clamp(seen, -bound, bound, out=given[:kept])
+        given[kept:] = context
+        first = torch.addmm(at.enter_bias[:, None], at.enter, given).relu_()
         second = torch.addmm(at.middle_bias[:, None], at.middle, first).relu_()
         said = torch.addmm(at.says_bias[:, None], at.says, second)
         inside = said.abs().mul_(self._bounds[place]).add_(1).reciprocal_()
         slope, shift = said.mul_(inside).chunk(2)
         stretch = slope.exp()
         stretched = moved * stretch
-        z = torch.cat([seen, stretched + shift])
-        return z, _Passed(bounded, inside, first, second, slope, stretch, stretched)
+        z = torch.empty_like(x)
+        z[:kept] = seen
+        torch.add(stretched, shift, out=z[kept:])
+        return z, _Passed(given, first, second, inside, slope, stretch, stretched)
 
-    def _backward(
-        self,
-        link: AffineCoupling,
-        place: int,
-        pull: Tensor,
-        passed: _Passed,
-        given: Tensor | None,
-        each: float,
-    ) -> None:
+    def _backward(self, link: AffineCoupling, place: int, pull: Tensor, passed: _Passed, each: float) -> None:
         """Turn the gradient by what a coupling gave, in place, into that by what it was given."""
-        at, slopes, bound = self._at[place], self._slopes[place], link.net.input_bound
-        of_seen, of_moved = pull[: link.kept], pull[link.kept :]
+        at, slopes, bound, kept = self._at[place], self._slopes[place], link.net.input_bound, link.kept
+        of_seen, of_moved = pull[:kept], pull[kept:]
         said = torch.empty_like(passed.inside)
         of_slope, of_shift = said.chunk(2)
         torch.mul(of_moved, passed.stretched, out=of_slope).sub_(each)
@@ -230,11 +212,9 @@ class CouplingLikelihood:
         torch.mm(second, passed.first.T, out=slopes.middle)
         torch.sum(second, 1, out=slopes.middle_bias)
         first = _through_relu(torch.mm(at.middle.T, second), passed.first)
-        torch.mm(first, passed.bounded.T, out=slopes.seen)
-        if given is not None:
-            torch.mm(first, given.T, out=slopes.context)
-        torch.sum(first, 1, out=slopes.enter)
-        of_seen.add_(_CLAMPED(torch.mm(at.seen.T, first), passed.bounded, -bound, bound))
+        torch.mm(first, passed.given.T, out=slopes.enter)
+        torch.sum(first, 1, out=slopes.enter_bias)
+        of_seen.add_(_CLAMPED(torch.mm(at.enter[:, :kept].T, first), passed.given[:kept], -bound, bound))
         of_moved.mul_(passed.stretch)
 
 

@@ -64,19 +64,36 @@ def measure_quality(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> QualityFi
     full = float(np.iinfo(pixels.dtype).max)
     small = _reduced(pixels)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    mean, deviation = (float(value[0, 0]) / full for value in cv2.meanStdDev(grey))
-    channels = [float(value) / full for value in cv2.mean(small)[:3]]
     black, white = _saturated_shares(pixels, int(full))
     return QualityFigures(
-        brightness=mean,
-        contrast=deviation,
+        **_principal(small, grey, full),
         black_share=black,
         white_share=white,
-        sharpness=_sharpness(grey, deviation * full),
         entropy=_entropy(grey),
-        colour_cast=max(channels) - min(channels),
         constant=_is_constant(pixels),
     )
+
+
+def principal_figures(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> dict[str, float]:
+    """Measure brightness, contrast, sharpness and colour cast as `measure_quality` does, by their names.
+
+    >>> principal_figures(np.full((8, 8, 3), 51, np.uint8))["brightness"]
+    0.2
+    """
+    full = float(np.iinfo(pixels.dtype).max)
+    small = _reduced(pixels)
+    return _principal(small, cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), full)
+
+
+def _principal(small: NDArray[Any], grey: NDArray[Any], full: float) -> dict[str, float]:
+    mean, deviation = (float(value[0, 0]) / full for value in cv2.meanStdDev(grey))
+    channels = [float(value) / full for value in cv2.mean(small)[:3]]
+    return {
+        "brightness": mean,
+        "contrast": deviation,
+        "sharpness": _sharpness(grey, deviation * full),
+        "colour_cast": max(channels) - min(channels),
+    }
 
 
 def quality_flags(figures: QualityFigures) -> tuple[str, ...]:

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
         exports_in,
         load_fastest,
     )
+    from differnet.runtime.quickened import quick_maps
 
 _HOMES = {
     "engines": ("ENGINES", "RuntimeMissingError", "installed_runtimes"),
     "export": ("ExportError",),
     "exported": ("RUNTIMES", "Export", "ExportedDetector", "choose_runtime", "exports_in", "load_fastest"),
+    "quickened": ("quick_maps",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -39,6 +41,7 @@ __all__ = [
     "exports_in",
     "installed_runtimes",
     "load_fastest",
+    "quick_maps",
 ]
 
 

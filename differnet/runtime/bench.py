@@ -181,7 +181,7 @@ def _measured(
     rounds: int,
     told: Told | None,
 ) -> Speed:
-    inputs = [inspector.preprocessing_[0].prepare(picture.pixels)[None] for picture in pictures]
+    inputs = [inspector.preprocessing_[0].cells(picture.pixels)[None] for picture in pictures]
     single: dict[str, list[float]] = {"bare": [], "picture": [], "file": []}
     for number in range(-_WARM, rounds):
         place = number % len(pictures)
@@ -229,9 +229,7 @@ def _bare(detector: Detector, runtime: str) -> Iterator[_Bare]:
     """Make the network alone ready, in a runtime."""
     backbone = detector._network()
     if runtime == TORCH:
-        yield _Bare(
-            lambda pixels: backbone(torch.from_numpy(pixels)), lambda many: _torch_many(backbone, many)
-        )
+        yield _Bare(lambda pixels: backbone(_planes(pixels)), lambda many: _torch_many(backbone, many))
         return
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -246,7 +244,11 @@ def _bare(detector: Detector, runtime: str) -> Iterator[_Bare]:
 
 def _torch_many(backbone: Backbone, many: Sequence[NDArray[np.float32]]) -> None:
     for start in range(0, len(many), _BATCH):
-        backbone(torch.from_numpy(np.concatenate(many[start : start + _BATCH])))
+        backbone(_planes(np.concatenate(many[start : start + _BATCH])))
+
+
+def _planes(cells: NDArray[np.float32]) -> torch.Tensor:
+    return torch.from_numpy(cells).permute(0, 3, 1, 2)
 
 
 class _Maps(nn.Module):

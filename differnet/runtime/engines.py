@@ -66,7 +66,7 @@ class Engine(ABC):
         """Run the graph on all processors for one picture.
 
         Args:
-            inputs: One ``(1, 3, size, size)`` a zoom.
+            inputs: One ``(1, size, size, 3)`` a zoom.
 
         Returns:
             The outputs in the graph's order, each with one picture.
@@ -102,6 +102,15 @@ def _module(engine: type[Engine]) -> Any:
     # Nothing here asks another machine.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return import_module(engine.module)
+
+
+def imported_openvino() -> Any:
+    """Return the module of OpenVINO.
+
+    Raises:
+        RuntimeMissingError: It is not installed.
+    """
+    return _module(OpenVino)
 
 
 def _refused(name: str, error: Exception) -> RuntimeMissingError:

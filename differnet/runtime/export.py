@@ -279,7 +279,7 @@ def onnx_graph(graph: nn.Module, sizes: Sequence[int]) -> bytes:
         ExportError: torch wrote none.
     """
     graph = graph.eval()
-    inputs = tuple(torch.zeros(1, 3, size, size) for size in sizes)
+    inputs = tuple(torch.zeros(1, size, size, 3) for size in sizes)
     with _quietly(), torch.no_grad():
         try:
             program = torch.onnx.export(graph, inputs, dynamo=True, external_data=False, verbose=False)

@@ -76,7 +76,7 @@ class Export(Strict):
     """What ``export.json`` says of a graph.
 
     Attributes:
-        form: Of this file.
+        form: Of this file. Graphs of the first form took planes, and are not run any more.
         model_id: Of the densities that the graph stands for.
         runtime: That runs it.
         precision: Of its figures.
@@ -88,7 +88,7 @@ class Export(Strict):
         versions: Of what made it.
     """
 
-    form: Literal[1] = 1
+    form: Literal[1, 2] = 2
     model_id: str = Field(max_length=64)
     runtime: str = Field(max_length=64)
     precision: Literal["float32"] = "float32"
@@ -103,6 +103,8 @@ class Export(Strict):
 def exports_in(folder: Path) -> dict[str, Export]:
     """Return what the model in a folder was exported to, by the runtime.
 
+    Exports of an earlier form do not count: until the model is exported again, torch inspects.
+
     Raises:
         BundleError: An export is not as it was written.
     """
@@ -114,7 +116,8 @@ def exports_in(folder: Path) -> dict[str, Export]:
     found = sorted(path.name for path in place.iterdir())
     if strangers := [name for name in found if name not in ENGINES]:
         raise wrong(f"exports to {', '.join(ENGINES)} alone", f"also {', '.join(strangers[:5])}")
-    return {name: _read_export(place / name, name) for name in found}
+    exports = {name: _read_export(place / name, name) for name in found}
+    return {name: export for name, export in exports.items() if export.form == 2}
 
 
 def _read_export(folder: Path, name: str) -> Export:
@@ -319,7 +322,7 @@ class ExportedDetector(Inspector):
 
     def _inputs(self, picture: Picture) -> Inputs:
         pixels = self._seen(picture)
-        return [preprocessing.prepare(pixels)[None] for preprocessing in self.preprocessing_]
+        return [preprocessing.cells(pixels)[None] for preprocessing in self.preprocessing_]
 
     def _raw(self, outputs: Outputs) -> RawEvidence:
         return evidence_of(outputs, self._wholes, self._grids, self._kinds)

@@ -172,8 +172,9 @@ def _elsewhere(model_id: str, found: str) -> WishError:
 
 def _learned(settings: DetectorSettings, parts: Sequence[Path], course: Course) -> Detector:
     from differnet.detection import Detector
+    from differnet.runtime import quick_maps
 
-    detector = Detector(settings).fit(list(parts), progress=course, losses=course.loss)
+    detector = Detector(settings).fit(list(parts), course, course.loss, quick_maps)
     return detector.calibrate(progress=course)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from differnet.detection.evidence import RawEvidence
 from differnet.detection.judging import Calibration, Identity, Judge, SpoiltParts
+from differnet.detection.usual import Usual
 from differnet.records import Picture, Verdict
 
 NATS = 2.0
@@ -121,3 +122,13 @@ def test_records_carry_nats_and_bits_a_feature(judge: Judge) -> None:
         broken = drawn(1, 1)
         getattr(broken, name)[0] = np.nan
         assert judge.judge(broken, 0, Picture(pixels, None, "0" * 64), 1.0).record.verdict is Verdict.INVALID
+
+
+def test_what_is_usual_is_known_beforehand_as_it_would_be_learned(judge: Judge) -> None:
+    calibration = judge.calibration
+    assert "usual" in vars(calibration), "learned once, while the calibration was made"
+    known, learned = calibration.usual, Usual.of(calibration.arrays)
+    for name, figures in learned.held_out.sums.items():
+        assert np.array_equal(known.held_out.sums[name], figures), name
+    # Nothing but the rates may change what it knows.
+    assert "usual" not in vars(replace(calibration, whole=calibration.whole + 1))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from differnet.images.quality import QualityFigures, measure_quality, quality_flags
+from differnet.images.quality import QualityFigures, measure_quality, principal_figures, quality_flags
 
 
 def textured(height: int = 240, width: int = 320, seed: int = 0) -> NDArray[np.uint8]:
@@ -124,3 +124,13 @@ def test_measuring_is_cheap() -> None:
         times.append(time.perf_counter() - started)
     # Measured 1.5 ms on one idle core; a busy machine is not to fail this.
     assert min(times) < 0.012
+
+
+@pytest.mark.parametrize("height", [240, 1300])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_principal_figures_are_those_of_the_whole_measurement(height: int, depth: type) -> None:
+    pixels = textured(height).astype(depth)
+    figures = measure_quality(pixels)
+    principal = principal_figures(pixels)
+    assert len(principal) == 4
+    assert principal == {name: getattr(figures, name) for name in principal}

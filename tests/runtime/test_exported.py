@@ -279,7 +279,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "the graph is gone": lambda folder: next(iter(folder.glob("graph*"))).unlink(),
     "a further file": lambda folder: (folder / "more.bin").write_bytes(b"x"),
     "another model": lambda folder: rewrite(folder, model_id="0" * 16),
-    "another form": lambda folder: rewrite(folder, form=2),
+    "another form": lambda folder: rewrite(folder, form=3),
     "a further field": lambda folder: rewrite(folder, code="print()"),
     "no seal": lambda folder: (folder / EXPORT).write_text("{}"),
     "no JSON": lambda folder: (folder / EXPORT).write_bytes(b"\xff"),
@@ -290,6 +290,15 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a link": _linked,
     "fewer channels": lambda folder: rewrite(folder, channels=[40, 112]),
 }
+
+
+def test_an_export_of_an_earlier_form_does_not_count(model: Path) -> None:
+    for runtime in RUNTIMES:
+        rewrite(model / EXPORTED / runtime, form=1)
+    assert exports_in(model) == {}
+    assert choose_runtime(model) == "torch"
+    with pytest.raises(RuntimeMissingError, match="differnet export"):
+        choose_runtime(model, "openvino")
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

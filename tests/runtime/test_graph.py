@@ -33,7 +33,7 @@ def folded_evidence(detector: Detector, pictures: list[Picture]) -> RawEvidence:
     seen = [replace(picture, pixels=detector._seen(picture)) for picture in pictures]
     graph = LookingGraph(detector)
     with torch.inference_mode():
-        looked = graph(*[prepare_batch(seen, p) for p in detector.preprocessing_])
+        looked = graph(*[prepare_batch(seen, p).permute(0, 2, 3, 1) for p in detector.preprocessing_])
     grids = []
     for energies, patches in zip(looked.energies, detector._fitted().complete.patches, strict=True):
         shape = tuple(energies.shape[1:])
