@@ -102,10 +102,11 @@ class Expectation:
             True
         """
         y, x = np.asarray(figures, dtype=np.float64).ravel(), np.asarray(kinds, dtype=np.float64)
-        if len(y) < 2 or not np.isfinite(y).all() or x.ndim != 2 or len(x) != len(y):
+        strange = int((~np.isfinite(y)).sum()), int((~np.isfinite(x)).sum())
+        if len(y) < 2 or any(strange) or x.ndim != 2 or len(x) != len(y):
             raise CalibrationError(
                 expected="finite figures of at least two good parts, and a row of kinds for each",
-                found=f"{len(y)} figures, {int((~np.isfinite(y)).sum())} of them not finite; kinds {x.shape}",
+                found=f"{len(y)} figures, {strange[0]} of them not finite; kinds {x.shape}, {strange[1]} not",
                 remedy="Look for unreadable or blank pictures among the good parts.",
             )
         mean = float(y.mean())
@@ -191,7 +192,7 @@ def _leave_one_out(centred: Figures, kinds: Figures, kernel: Kernel) -> tuple[Fi
         return centred * n / (n - 1), np.zeros(n)
     covariance = kernel.signal * _likeness(kinds, kinds, kernel.length)
     covariance[np.diag_indices(n)] += 1.0
-    # Of positive definite matrices LAPACK inverts the factor: two thirds of solving for every unit vector.
+    # Of the inverse only the diagonal is needed: squares of the inverted factor, summed.
     factor = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
     weights: Figures = cho_solve((factor, True), centred, check_finite=False)
     root, _ = dtrtri(factor, lower=1, overwrite_c=1)

@@ -379,12 +379,18 @@ def load_inspector(
         )
     with terminal().waiting(f"loading {folder}"):
         from differnet.detection import BundleError
-        from differnet.runtime import load_fastest
+        from differnet.runtime import load_fastest, outdated_exports
 
         try:
             inspector = load_fastest(folder, device, runtime)
+            outdated = outdated_exports(folder) if runtime == "auto" else []
         except BundleError as error:
             raise VerificationError(error) from error
+    if outdated:
+        terminal().warn(
+            f"{folder} was exported to {', '.join(outdated)} by an earlier version, which this one does not "
+            f"run. It is as good with {inspector.device}, and maybe slower: differnet export {folder}."
+        )
     if adopt:
         adopt_thresholds(inspector, folder)
     return inspector

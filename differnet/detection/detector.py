@@ -152,12 +152,25 @@ class Detector(Inspector):
             progress: Called with (stage, done, total).
             losses: Told how the training of each density goes. The model is the same, told or not.
             quicken: Finds a quicker look at pictures, such as `differnet.runtime.quick_maps`: asked where a
-                processor has many to look at. The model is then the same but for rounding.
+                processor has many to look at. The model learns from the same maps then, but for rounding.
 
         Raises:
             DetectorError: No readable part, or an unfit mask of what to ignore.
             WeightsError: The backbone has no verified weights here.
         """
+        try:
+            return self._fit(pictures, progress, losses, quicken)
+        finally:
+            # Torch answers what is asked of the model later: exports are compared with that.
+            self._quick = None
+
+    def _fit(
+        self,
+        pictures: Sequence[Source],
+        progress: Progress | None,
+        losses: Losses | None,
+        quicken: Quicken | None,
+    ) -> Self:
         settings = self.settings
         ignore = settings.ignore
         ignored = None if ignore is None else IgnoreMask.read(Path(ignore), settings.sizes, settings.reading)
@@ -172,9 +185,10 @@ class Detector(Inspector):
         self._spoilt, self._held_quality = None, None
         self.ignored_ = ignored
         started = time.perf_counter()
-        self._quick = None
         if quicken is not None and self._device.type == "cpu" and len(pictures) >= _LEAST_QUICKENED:
-            self._quick = quicken(self.backbone_, settings.sizes)
+            quick = quicken(self.backbone_, settings.sizes)
+            # All processes of a team look alike.
+            self._quick = quick if all(Team.current().exchanged(quick is not None)) else None
         self._kept_features = self._open_kept_features(settings.features, weights.sha256)
         seen = Seen()
         features = self._extract(pictures, "features", progress, seen)
@@ -548,7 +562,7 @@ class Detector(Inspector):
             "scales": [asdict(scale) for scale in settings.scales],
             "reading": asdict(settings.reading),
             "ignored": None if ignored is None else hashlib.sha256(ignored.cells.tobytes()).hexdigest(),
-            "device": self.device if self._quick is None else self._quick.name,
+            "device": self.device if self._quick is None else _versions((self._quick.name,), common=False),
         }
         blank = as_picture(np.zeros((8, 8, 3), np.uint8), settings.reading)
         shapes = [(tuple(t.shape[1:]), t.dtype) for t in self._features([blank]).tensors]
@@ -662,8 +676,8 @@ def _kept_shares(ignored: IgnoreMask, maps: Sequence[Tensor]) -> list[Tensor]:
     return [torch.from_numpy(ignored.kept_share(*m.shape[2:])) for m in maps]
 
 
-def _versions(also: Sequence[str] = ()) -> dict[str, str]:
-    names = ("differnet", "torch", "timm", "numpy", "opencv-python-headless", "pillow")
+def _versions(also: Sequence[str] = (), *, common: bool = True) -> dict[str, str]:
+    names = ("differnet", "torch", "timm", "numpy", "opencv-python-headless", "pillow") if common else ()
     found: dict[str, str] = {}
     for name in (*names, *also):
         try:

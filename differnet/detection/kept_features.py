@@ -23,7 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 # Of what is computed: to be counted up when features of the same name come out otherwise.
-_FORM = 2
+_FORM = 3
 
 Shape = tuple[tuple[int, ...], torch.dtype]
 

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
         choose_runtime,
         exports_in,
         load_fastest,
+        outdated_exports,
     )
     from differnet.runtime.quickened import quick_maps
 
 _HOMES = {
     "engines": ("ENGINES", "RuntimeMissingError", "installed_runtimes"),
     "export": ("ExportError",),
-    "exported": ("RUNTIMES", "Export", "ExportedDetector", "choose_runtime", "exports_in", "load_fastest"),
+    "exported": (
+        *("RUNTIMES", "Export", "ExportedDetector"),
+        *("choose_runtime", "exports_in", "load_fastest", "outdated_exports"),
+    ),
     "quickened": ("quick_maps",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -41,6 +45,7 @@ __all__ = [
     "exports_in",
     "installed_runtimes",
     "load_fastest",
+    "outdated_exports",
     "quick_maps",
 ]
 

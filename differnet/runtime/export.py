@@ -42,7 +42,15 @@ from differnet.runtime.engines import (
     installed_runtimes,
     write_openvino,
 )
-from differnet.runtime.exported import EXPORT, TORCH, WHOLES, Export, ExportedDetector, Parity
+from differnet.runtime.exported import (
+    EXPORT,
+    TORCH,
+    WHOLES,
+    Export,
+    ExportedDetector,
+    Parity,
+    outdated_exports,
+)
 from differnet.runtime.graph import Looked, LookingGraph, folded_wholes
 
 Told = Callable[[str], None]
@@ -119,6 +127,7 @@ def export(
     if detector.device != "cpu":
         detector = Detector.load(folder, "cpu")
     found: dict[str, Export] = {}
+    outdated = outdated_exports(folder)
     with whole_folder(folder / EXPORTED) as building:
         content = onnx_graph(_Flat(LookingGraph(detector)), manifest.preprocessing.sizes)
         wholes = {
@@ -160,7 +169,7 @@ def export(
             )
         for name in set(ENGINES) - set(chosen):
             older = folder / EXPORTED / name
-            if older.is_dir() and not older.is_symlink():
+            if older.is_dir() and not older.is_symlink() and name not in outdated:
                 shutil.copytree(older, building / name)
     return found
 

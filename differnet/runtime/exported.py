@@ -48,6 +48,8 @@ from differnet.runtime.evidence import Grid, evidence_of
 from differnet.runtime.wholes import FoldedWhole
 
 EXPORT, WHOLES = "export.json", "wholes.safetensors"
+FORM: Literal[2] = 2
+"""Of exports that are run; those of the first took planes."""
 TORCH = "torch"
 RUNTIMES = ("auto", TORCH, *ENGINES)
 
@@ -76,7 +78,7 @@ class Export(Strict):
     """What ``export.json`` says of a graph.
 
     Attributes:
-        form: Of this file. Graphs of the first form took planes, and are not run any more.
+        form: Of this file and the graph, see `FORM`.
         model_id: Of the densities that the graph stands for.
         runtime: That runs it.
         precision: Of its figures.
@@ -88,7 +90,7 @@ class Export(Strict):
         versions: Of what made it.
     """
 
-    form: Literal[1, 2] = 2
+    form: Literal[1, 2] = FORM
     model_id: str = Field(max_length=64)
     runtime: str = Field(max_length=64)
     precision: Literal["float32"] = "float32"
@@ -117,7 +119,18 @@ def exports_in(folder: Path) -> dict[str, Export]:
     if strangers := [name for name in found if name not in ENGINES]:
         raise wrong(f"exports to {', '.join(ENGINES)} alone", f"also {', '.join(strangers[:5])}")
     exports = {name: _read_export(place / name, name) for name in found}
-    return {name: export for name, export in exports.items() if export.form == 2}
+    return {name: export for name, export in exports.items() if export.form == FORM}
+
+
+def outdated_exports(folder: Path) -> list[str]:
+    """Return the runtimes to which an earlier version exported the model in a folder, in a form that is past.
+
+    Raises:
+        BundleError: An export is not as it was written.
+    """
+    place = folder / EXPORTED
+    there = [name for name in ENGINES if (place / name).is_dir() and not place.is_symlink()]
+    return [name for name in there if _read_export(place / name, name).form != FORM]
 
 
 def _read_export(folder: Path, name: str) -> Export:
@@ -156,7 +169,7 @@ def choose_runtime(folder: Path, asked: str = "auto") -> str:
         if asked not in exports:
             raise RuntimeMissingError(
                 expected=f"a model that was exported to {asked}",
-                found=f"exports to {', '.join(exports) or 'nothing'} in {folder}",
+                found=f"exports to {', '.join(exports) or 'nothing'} in {folder}{_and_past(folder)}",
                 remedy=f"Export it: differnet export {folder} --runtime {asked}.",
             )
         return asked
@@ -165,6 +178,11 @@ def choose_runtime(folder: Path, asked: str = "auto") -> str:
     fastest = min(taken, key=lambda name: taken[name], default=TORCH)
     own = min((export.milliseconds.get(TORCH, np.inf) for export in usable.values()), default=0.0)
     return fastest if fastest != TORCH and taken[fastest] <= own else TORCH
+
+
+def _and_past(folder: Path) -> str:
+    names = outdated_exports(folder)
+    return f", and to {', '.join(names)} by an earlier version" if names else ""
 
 
 def load_fastest(folder: Path, device: str = "auto", runtime: str = "auto") -> Inspector:

@@ -134,7 +134,7 @@ class MapsGraph(nn.Module):
     """The network alone: ``(batch, size, size, 3)`` to one ``(batch, channels, rows, columns)`` a stride.
 
     Runtimes on a processor convolve colours that lie side by side: an input whose planes lie behind one
-    another they would turn round first, which takes one thirtieth of the network's time.
+    another they would turn round first.
     """
 
     def __init__(self, backbone: Backbone) -> None:

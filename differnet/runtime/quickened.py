@@ -1,7 +1,7 @@
 """A network's maps by OpenVINO, for training: it looks at hundreds of pictures before there is any export.
 
-On 2 cores with AVX-512 a picture of 256 pixels takes OpenVINO six tenths of the time that it takes torch. The
-maps are the same but for rounding, as those of an exported model are.
+On 2 cores with AVX-512 a picture of 256 pixels takes OpenVINO about six tenths of the time that the network
+takes torch (``reports/speed.md``). The maps are the same but for rounding, as those of an exported model are.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class QuickMaps:
         sizes: Sides of the pictures that are expected, pixels.
 
     Raises:
-        RuntimeError: OpenVINO has no such layers.
+        Exception: OpenVINO has no such layers; its own exceptions share no base but this.
 
     Attributes:
         name: Of the runtime, as provenance says it.
@@ -71,10 +71,11 @@ def quick_maps(backbone: Backbone, sizes: Sequence[int]) -> QuickMaps | None:
         return None
     try:
         quick = QuickMaps(backbone, fitting)
-    except RuntimeError:
-        # Layers that it does not know: torch knows them all.
+        alike = all(_alike(backbone, quick, size) for size in fitting)
+    except Exception:  # its own exceptions share no base but this
+        # Layers that it does not know, or an installation that does not work: torch looks instead.
         return None
-    return quick if all(_alike(backbone, quick, size) for size in fitting) else None
+    return quick if alike else None
 
 
 class _Cells(nn.Module):

@@ -43,9 +43,11 @@ def trained(ratio: float, megabytes: float = 2_000.0) -> dict[str, Any]:
     return {
         "parts": 761,
         "passes": [20.0, 22.0],
+        "quick_passes": [10.0, 14.0],
         "stages": stages,
         "seconds": 60.0,
         "ratio": ratio,
+        "quick_ratio": 2 * ratio,
         "megabytes": megabytes,
     }
 
@@ -97,17 +99,20 @@ def test_what_misses_a_bar_is_named(speed: ModuleType) -> None:
     found = measured()
     text = speed.report(found)
     assert "Not measured yet" not in text
-    assert text.count("**missed**") == 2
+    assert text.count("**missed**") == 3
     assert "| openvino | 1.40, **missed** | 1.50, met | 0.80, met | 2.00, met | 300, met |" in text
     assert "| differnet | 16.0 | | 60 | 98.5 |" in text
     assert "| 80.0 | 5.0, met | 50, **sooner than differnet** | 95.0 |" in text
     assert "| CFLOW (anomalib 2.7) | 500.0 | 3.0, **missed** | 900 |  |" in text
-    assert "A pass took 21.0 s, all 60.0 s: features 20.0 s; densities 30.0 s." in text
+    words = (
+        "A pass took 21.0 s in torch and 12.0 s in OpenVINO, all 60.0 s: features 20.0 s; densities 30.0 s."
+    )
+    assert words in text
     assert "--only training`, commit abc, 2026-01-02" in text
     found["training"]["figures"] = trained(3.1, 3_000.0)
     found["parity"]["figures"]["openvino"] = {"auroc": 0.98, "deviation": 0.01, "flips": 1}
     worse = speed.report(found)
-    assert worse.count("**missed**") == 7
+    assert worse.count("**missed**") == 8
     assert "3,000, **missed**" in worse
 
 

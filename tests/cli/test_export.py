@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from runtime.test_exported import rewrite
 
 from cli.conftest import Invoke, short_trainings
+from differnet.detection.manifest import EXPORTED
 from differnet.runtime import exports_in
 
 RUNTIMES = ("openvino", "onnxruntime")
@@ -56,6 +58,20 @@ def test_inspect_takes_an_export_by_itself(exported: Path, product: Path, invoke
     ended = invoke("inspect", exported, a_part(product), "--device", "cpu", "--runtime", "openvino")
     assert ended.exit_code != 0
     assert "Leave one of them away" in ended.stderr
+
+
+def test_inspect_says_that_an_export_is_of_an_earlier_version(
+    exported: Path, product: Path, invoke: Invoke, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "model"))
+    for runtime in RUNTIMES:
+        rewrite(folder / EXPORTED / runtime, form=1)
+    ended = invoke("inspect", folder, a_part(product))
+    assert ended.exit_code == 0, ended.stderr
+    assert json.loads(ended.stdout)["device"] == "cpu"
+    words = " ".join(ended.stderr.split())
+    assert "exported to openvino, onnxruntime by an earlier version" in words
+    assert "differnet export" in words
 
 
 def test_a_runtime_that_nobody_knows_is_refused(exported: Path, product: Path, invoke: Invoke) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from differnet.detection.evidence import RawEvidence
 from differnet.detection.judging import Calibration, Identity, Judge, SpoiltParts
@@ -124,11 +126,21 @@ def test_records_carry_nats_and_bits_a_feature(judge: Judge) -> None:
         assert judge.judge(broken, 0, Picture(pixels, None, "0" * 64), 1.0).record.verdict is Verdict.INVALID
 
 
-def test_what_is_usual_is_known_beforehand_as_it_would_be_learned(judge: Judge) -> None:
+def test_what_is_usual_is_learned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[Usual] = []
+    true = Usual.of
+
+    def counted(arrays: Mapping[str, NDArray[np.float64]]) -> Usual:
+        learned.append(true(arrays))
+        return learned[-1]
+
+    monkeypatch.setattr(Usual, "of", staticmethod(counted))
+    judge = judge_of(drawn(60, 0))
+    assert len(learned) == 1
+    # As it would be learned from the calibration that came of it.
     calibration = judge.calibration
-    assert "usual" in vars(calibration), "learned once, while the calibration was made"
-    known, learned = calibration.usual, Usual.of(calibration.arrays)
-    for name, figures in learned.held_out.sums.items():
-        assert np.array_equal(known.held_out.sums[name], figures), name
-    # Nothing but the rates may change what it knows.
-    assert "usual" not in vars(replace(calibration, whole=calibration.whole + 1))
+    for name, figures in true(calibration.arrays).held_out.sums.items():
+        assert np.array_equal(calibration.usual.held_out.sums[name], figures), name
+    # Another calibration knows nothing of it.
+    replace(calibration, whole=calibration.whole + 1).usual.held_out  # noqa: B018
+    assert len(learned) == 2

@@ -35,7 +35,7 @@ from differnet.runtime import (
 )
 from differnet.runtime.engines import OnnxRuntime
 from differnet.runtime.export import LARGEST_DEVIATION, compare, export, parity_pictures
-from differnet.runtime.exported import EXPORT, WHOLES
+from differnet.runtime.exported import EXPORT, WHOLES, outdated_exports
 from differnet.runtime.wholes import FoldedWhole
 from runtime.conftest import RUNTIMES
 
@@ -297,8 +297,14 @@ def test_an_export_of_an_earlier_form_does_not_count(model: Path) -> None:
         rewrite(model / EXPORTED / runtime, form=1)
     assert exports_in(model) == {}
     assert choose_runtime(model) == "torch"
-    with pytest.raises(RuntimeMissingError, match="differnet export"):
+    assert sorted(outdated_exports(model)) == sorted(RUNTIMES)
+    with pytest.raises(RuntimeMissingError, match="by an earlier version") as refused:
         choose_runtime(model, "openvino")
+    assert "differnet export" in str(refused.value)
+    # What is exported anew replaces it; the other one is not carried along.
+    export(Detector.load(model, "cpu"), model, ["onnxruntime"])
+    assert list(exports_in(model)) == ["onnxruntime"]
+    assert outdated_exports(model) == []
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

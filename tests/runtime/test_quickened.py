@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from detection.conftest import SIZE, SMALL
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from differnet.detection import DensitySettings, Detector
+from differnet.detection.sources import as_picture
 from differnet.features import Backbone
 from differnet.images.synthetic import render_part
 from differnet.runtime import quick_maps, quickened
@@ -91,37 +94,59 @@ def test_a_look_that_shows_something_else_is_not_taken(
     assert quick_maps(backbone, (SIZE,)) is None
 
 
-def test_layers_that_openvino_does_not_know_are_left_to_torch(
-    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unknown(*_: object) -> None:
-        raise RuntimeError("no such operation")
+class Unknown(nn.Module):
+    """A network with an operation that OpenVINO has not."""
 
-    monkeypatch.setattr(quickened, "_requests", unknown)
-    assert quick_maps(backbone, (SIZE,)) is None
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        return [torch.linalg.matrix_exp(pixels[:, :, :8, :8])]
 
 
-def test_the_model_is_the_same_but_for_rounding() -> None:
-    parts = [render_part(seed, size=SIZE).pixels for seed in range(100)]
-    settings = replace(SMALL, density=DensitySettings(steps=20, hidden=16))
+def test_layers_that_openvino_does_not_know_are_left_to_torch(backbone: Backbone) -> None:
+    strange = copy.copy(backbone)
+    strange._modules = backbone._modules | {"network": Unknown()}
+    with pytest.raises(Exception, match="matrix_exp"):
+        QuickMaps(strange, (SIZE,))
+    assert quick_maps(strange, (SIZE,)) is None
+
+
+@pytest.fixture(scope="module")
+def parts() -> list[NDArray[np.uint8]]:
+    return [render_part(seed, size=SIZE).pixels for seed in range(100)]
+
+
+SHORT = replace(SMALL, density=DensitySettings(steps=20, hidden=16))
+
+
+def test_a_model_learns_from_the_same_maps_but_for_rounding(parts: list[NDArray[np.uint8]]) -> None:
     asked: list[object] = []
 
     def watched(backbone: Backbone, sizes: Sequence[int]) -> QuickMaps | None:
         asked.append(sizes)
         return quick_maps(backbone, sizes)
 
-    plain = Detector(settings).fit(parts).calibrate()
-    fast = Detector(settings).fit(parts, quicken=watched).calibrate()
-    assert asked == [settings.sizes]
+    plain = Detector(SHORT).fit(parts).calibrate()
+    fast = Detector(SHORT).fit(parts, quicken=watched).calibrate()
+    assert asked == [SHORT.sizes]
     assert "openvino" in fast.facts()["versions"]
     assert "openvino" not in plain.facts()["versions"]
     one, other = plain.calibration_, fast.calibration_
     assert one is not None
     assert other is not None
-    spread = one.whole.std()
-    assert 0 < np.abs(one.whole - other.whole).max() < 1e-2 * spread
-    again = Detector(settings).fit(parts, quicken=quick_maps).calibrate()
+    assert not np.array_equal(one.whole, other.whole)
+    for name in ("whole", "local", "nll_local"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        assert np.abs(mine - theirs).max() < 1e-2 * mine.std(), name
+    again = Detector(SHORT).fit(parts, quicken=quick_maps).calibrate()
     assert again.model_id == fast.model_id
+
+
+def test_a_trained_model_is_asked_with_torch(parts: list[NDArray[np.uint8]], tmp_path: Path) -> None:
+    fitted = Detector(SHORT).fit(parts, quicken=quick_maps).calibrate()
+    loaded = Detector.load(fitted.save(tmp_path / "model"), "cpu")
+    pictures = [as_picture(render_part(seed, size=SIZE).pixels, SHORT.reading) for seed in (900, 901)]
+    mine, theirs = fitted._evidence(pictures), loaded._evidence(pictures)
+    for name, figures in mine.figures.items():
+        assert np.array_equal(figures, theirs.figures[name]), name
 
 
 def test_nobody_is_asked_for_a_quicker_look_at_few_pictures() -> None:
