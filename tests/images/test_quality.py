@@ -129,7 +129,7 @@ def test_measuring_is_cheap() -> None:
 @pytest.mark.parametrize("height", [240, 1300])
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 def test_principal_figures_are_those_of_the_whole_measurement(height: int, depth: type) -> None:
-    pixels = textured(height).astype(depth)
+    pixels: NDArray[Any] = textured(height).astype(depth)
     figures = measure_quality(pixels)
     principal = principal_figures(pixels)
     assert len(principal) == 4
