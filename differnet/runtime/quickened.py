@@ -1,7 +1,7 @@
 """A network's maps by OpenVINO, for training: it looks at hundreds of pictures before there is any export.
 
-On 2 cores with AVX-512 a picture of 256 pixels takes OpenVINO about six tenths of the time that the network
-takes torch (``reports/speed.md``). The maps are the same but for rounding, as those of an exported model are.
+On 2 cores with AVX-512 a pass over pictures of 256 pixels takes OpenVINO some seven tenths of torch's time
+(``reports/speed.md``). The maps are the same but for rounding, as those of an exported model are.
 """
 
 from __future__ import annotations
