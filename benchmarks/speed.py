@@ -412,8 +412,10 @@ inputs that are ready, in the same runtime, in the same process and in turn with
 ratio is the median of such rounds; milliseconds are this machine's and say little by themselves. The model is
 the default one, of 256 pixels, learned from the 761 good tiles of MTD.
 
-Nothing was measured on a GPU: there was none. Torch runs on one in full precision (`--device cuda`); half
-precision, captured graphs and batches in flight are not built, for nobody could try them.
+Nothing was measured on a GPU: there was none. What is built for one (runtime `cuda`: network and densities as
+one captured graph, the network in half precision, two batches in flight) was tried with a processor in its
+place, all but the capture. A model is only exported to it where it judges there as before; in half precision
+0.2 % of verdicts on MTD were others (`benchmarks/quantised.py --half`).
 """
 
 

@@ -28,7 +28,7 @@ def bench(
         typer.Option(
             "--runtime",
             metavar="NAME",
-            help="torch, openvino or onnxruntime; may be given several times. Default: all that can be used.",
+            help="torch, openvino, onnxruntime or cuda; may be given again. Default: all that can run.",
         ),
     ] = None,
     rounds: Annotated[

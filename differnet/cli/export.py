@@ -1,4 +1,4 @@
-"""`differnet export`: a model for the runtimes that inspect without torch."""
+"""`differnet export`: a model for the runtimes that inspect quicker than torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def export(
         typer.Option(
             "--runtime",
             metavar="NAME",
-            help="openvino or onnxruntime; may be given twice. Default: all that are installed.",
+            help="openvino, onnxruntime or cuda; may be given several times. Default: all that can run here.",
         ),
     ] = None,
     pictures: Annotated[

@@ -76,7 +76,7 @@ RuntimeOption = Annotated[
         "--runtime",
         metavar="NAME",
         envvar="DIFFERNET_RUNTIME",
-        help="auto, torch, openvino or onnxruntime. auto: the fastest that the model was exported to.",
+        help="auto, torch, openvino, onnxruntime or cuda. auto: the fastest that the model was exported to.",
     ),
 ]
 

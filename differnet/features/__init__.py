@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         network_tensors,
         prepare_batch,
     )
+    from differnet.features.precision import exact_convolutions
     from differnet.features.preprocessing import (
         LARGEST_INPUT,
         SMALLEST_INPUT,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "backbone": ("Backbone", "choose_device", "gpus", "network_tensors", "prepare_batch"),
+    "precision": ("exact_convolutions",),
     "preprocessing": ("LARGEST_INPUT", "SMALLEST_INPUT", "STRIDES", "BackboneError", "Preprocessing"),
     "tiling": ("TILE", "tiled_maps"),
     "weights": ("Weights", "WeightsError", "find_weights", "packaged_file", "sha256_of"),
@@ -51,6 +53,7 @@ __all__ = [
     "Weights",
     "WeightsError",
     "choose_device",
+    "exact_convolutions",
     "find_weights",
     "gpus",
     "network_tensors",

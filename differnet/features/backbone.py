@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from differnet.features.folding import folded
+from differnet.features.precision import exact_convolutions
 from differnet.features.preprocessing import STRIDES, BackboneError, Preprocessing
 from differnet.features.weights import Weights, WeightsError, is_network
 from differnet.records import Picture
@@ -120,7 +121,7 @@ class Backbone(nn.Module):
 
     def _maps(self, network: nn.Module, pixels: Tensor) -> list[Tensor]:
         try:
-            with self._alone:
+            with self._alone, exact_convolutions(pixels.device):
                 maps: list[Tensor] = network(pixels.to(memory_format=torch.channels_last))
         except torch.OutOfMemoryError:
             raise

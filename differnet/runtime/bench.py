@@ -31,10 +31,11 @@ from differnet.detection.sources import processors
 from differnet.features import Backbone
 from differnet.images.reading import read_image
 from differnet.records import DiffernetError, Picture
-from differnet.runtime.engines import ENGINES, Engine
+from differnet.runtime.engines import ENGINES, Cuda, Engine
 from differnet.runtime.export import onnx_graph, write_graph
 from differnet.runtime.exported import TORCH, ExportedDetector, exports_in
 from differnet.runtime.graph import MapsGraph
+from differnet.runtime.on_gpu import InHalf
 
 Told = Callable[[str, int, int], None]
 
@@ -160,12 +161,14 @@ def measure(
             found=f"{len(files)} files, none readable",
             remedy="Give some.",
         )
-    installed = [name for name in exports_in(model) if ENGINES[name].installed()]
+    exports = exports_in(model)
+    installed = [name for name in exports if ENGINES[name].installed()]
     chosen = list(runtimes) or [TORCH, *installed]
     found: list[Speed] = []
     for name in chosen:
         inspector: Inspector = detector if name == TORCH else ExportedDetector.load(model, name)
-        with _bare(detector, name) as bare:
+        half = name in exports and exports[name].precision == "float16"
+        with _bare(detector, name, half=half) as bare:
             found.append(_measured(name, inspector, bare, pictures, readable, rounds, told))
         if cold:
             found[-1] = _with_cold(found[-1], model, readable[0], name)
@@ -225,17 +228,22 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 @contextlib.contextmanager
-def _bare(detector: Detector, runtime: str) -> Iterator[_Bare]:
-    """Make the network alone ready, in a runtime."""
+def _bare(detector: Detector, runtime: str, *, half: bool) -> Iterator[_Bare]:
+    """Make the network alone ready, in a runtime and in the precision in which the model's is run by it."""
     backbone = detector._network()
     if runtime == TORCH:
         yield _Bare(lambda pixels: backbone(_planes(pixels)), lambda many: _torch_many(backbone, many))
         return
+    size = detector.preprocessing_[0].size
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        size = detector.preprocessing_[0].size
-        write_graph(ENGINES[runtime], onnx_graph(_Maps(backbone), [size]), folder)
-        engine: Engine = ENGINES[runtime](folder)
+        if runtime == Cuda.name:
+            maps = MapsGraph(backbone)
+            bare = _Maps(InHalf(maps) if half else maps)
+            engine: Engine = Cuda.of_graph(bare, [size])
+        else:
+            folder = Path(place)
+            write_graph(ENGINES[runtime], onnx_graph(_Maps(MapsGraph(backbone)), [size]), folder)
+            engine = ENGINES[runtime](folder)
         yield _Bare(
             lambda pixels: engine.run([pixels]),
             lambda many: [None for _ in engine.stream(many, lambda pixels: [pixels])],
@@ -254,9 +262,9 @@ def _planes(cells: NDArray[np.float32]) -> torch.Tensor:
 class _Maps(nn.Module):
     """The maps of a network as a row of outputs."""
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, maps: nn.Module) -> None:
         super().__init__()
-        self.maps = MapsGraph(backbone)
+        self.maps = maps
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(self.maps(pixels))

@@ -1,11 +1,12 @@
-"""What runs an exported graph: onnxruntime or OpenVINO, behind one small interface. No torch.
+"""What runs an exported graph: onnxruntime, OpenVINO or a GPU, behind one small interface.
 
-A graph takes one picture. Several are judged by running several at once, which suits processors better than
-a larger batch: each thread keeps its own picture in its own cache.
+On a processor a graph takes one picture, and no torch. Several are judged by running several at once, which
+suits processors better than a larger batch: each thread keeps its own picture in its own cache.
 """
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
@@ -15,7 +16,7 @@ from functools import cached_property, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from differnet.runtime.onnx_scan import external_tensors
 
 Inputs = Sequence[NDArray[np.float32]]
 Outputs = list[NDArray[np.float32]]
+Precision = Literal["float32", "float16"]
+"""In which a network computes."""
 Asked = TypeVar("Asked")
 
 
@@ -58,8 +61,32 @@ class Engine(ABC):
         """Whether the runtime can be imported here."""
         return find_spec(cls.module) is not None
 
+    @classmethod
+    def missing(cls) -> RuntimeMissingError:
+        """Return the error that says that it is not installed here."""
+        return RuntimeMissingError(
+            expected=f"{cls.name} to run the exported model",
+            found="it is not installed",
+            remedy=f"Install it: pip install 'differnet[{cls.name}]', or choose --runtime torch.",
+        )
+
     @abstractmethod
     def __init__(self, folder: Path) -> None: ...
+
+    @classmethod
+    def opened(cls, folder: Path, precision: Precision) -> Engine:
+        """Return the graph in a folder, ready to run.
+
+        Args:
+            folder: That holds its files.
+            precision: Of the network.
+
+        Raises:
+            RuntimeMissingError: The runtime is not installed, refuses the graph, or knows no such precision.
+        """
+        if precision != "float32":
+            raise refused(cls.name, ValueError(f"a network in {precision}"))
+        return cls(folder)
 
     @abstractmethod
     def run(self, inputs: Inputs) -> Outputs:
@@ -76,7 +103,7 @@ class Engine(ABC):
     def stream(
         self, asked: Iterable[Asked], inputs: Callable[[Asked], Inputs]
     ) -> Iterator[tuple[Asked, Outputs]]:
-        """Run the graph for pictures one after another, as many at a time as there are processors.
+        """Run the graph for pictures one after another, as many at a time as keep processors or a GPU busy.
 
         Args:
             asked: Whatever stands for a picture.
@@ -87,17 +114,9 @@ class Engine(ABC):
         """
 
 
-def _missing(engine: type[Engine]) -> RuntimeMissingError:
-    return RuntimeMissingError(
-        expected=f"{engine.name} to run the exported model",
-        found="it is not installed",
-        remedy=f"Install it: pip install 'differnet[{engine.name}]', or choose --runtime torch.",
-    )
-
-
 def _module(engine: type[Engine]) -> Any:
     if not engine.installed():
-        raise _missing(engine)
+        raise engine.missing()
     # Through this module OpenVINO tells a server on the web that it was imported, and does without.
     # Nothing here asks another machine.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -113,7 +132,8 @@ def imported_openvino() -> Any:
     return _module(OpenVino)
 
 
-def _refused(name: str, error: Exception) -> RuntimeMissingError:
+def refused(name: str, error: Exception) -> RuntimeMissingError:
+    """Return the error that says why a runtime does not run a graph, in the first line of its own words."""
     return RuntimeMissingError(
         expected=f"a graph that {name} can run",
         found=next(iter(str(error).strip().splitlines()), type(error).__name__),
@@ -143,7 +163,7 @@ class OnnxRuntime(Engine):
         content = (folder / self.files[0]).read_bytes()
         # A tensor outside of the file would be read from anywhere on the disk.
         if found := external_tensors(content):
-            raise _refused(self.name, ValueError(f"a graph whose tensor {found[0]!r} lies in another file"))
+            raise refused(self.name, ValueError(f"a graph whose tensor {found[0]!r} lies in another file"))
         self._content = content
         self._single = self._session(processors())
         self._inputs = [given.name for given in self._single.get_inputs()]
@@ -155,7 +175,7 @@ class OnnxRuntime(Engine):
         try:
             return self._ort.InferenceSession(self._content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its own exceptions share no base but this
-            raise _refused(self.name, error) from error
+            raise refused(self.name, error) from error
 
     def run(self, inputs: Inputs) -> Outputs:
         """Run the graph for one picture; see `Engine.run`."""
@@ -202,7 +222,7 @@ class OpenVino(Engine):
             self._model = self._core.read_model(folder / self.files[0], folder / self.files[1])
             self._single = self._compile("LATENCY").create_infer_request()
         except RuntimeError as error:
-            raise _refused(self.name, error) from error
+            raise refused(self.name, error) from error
 
     def _compile(self, hint: str) -> Any:
         return self._core.compile_model(
@@ -253,8 +273,90 @@ class OpenVino(Engine):
                 request.wait()
 
 
-ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (OpenVino, OnnxRuntime)}
-"""By name, the one that is usually fastest first."""
+def _driver() -> bool:
+    """Whether there may be a GPU. Torch, which knows, takes seconds to import on machines that have none."""
+    if "torch" in sys.modules or Path("/dev/kfd").exists():
+        return True
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+class Cuda(Engine):
+    """A GPU, by torch. Nothing is written for it: the graph is built from the model's own densities.
+
+    Args:
+        folder: Of the export, in the model's own folder.
+        precision: In which the network computes; the densities do in full.
+    """
+
+    name = "cuda"
+    module = "torch"
+    files = ()
+    device = "cuda"
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Whether torch is installed and finds a GPU."""
+        return super().installed() and _driver() and bool(import_module(cls.module).cuda.is_available())
+
+    @classmethod
+    def missing(cls) -> RuntimeMissingError:
+        """Return the error that says that there is no GPU."""
+        return RuntimeMissingError(
+            expected="a GPU that torch can use",
+            found="none",
+            remedy="Inspect without: --runtime auto takes the fastest of the others.",
+        )
+
+    def __init__(self, folder: Path, precision: Precision = "float32") -> None:
+        half = precision == "float16"
+        self._flights = self._ready(lambda of, device: of.of_model(folder.parents[1], device, half=half))
+
+    @classmethod
+    def opened(cls, folder: Path, precision: Precision) -> Engine:
+        """Return the graph of the model in whose folder an export lies; see `Engine.opened`."""
+        return cls(folder, precision)
+
+    @classmethod
+    def of_graph(cls, graph: Any, sizes: Sequence[int]) -> Self:
+        """Make a graph of torch ready.
+
+        Args:
+            graph: Of one ``(batch, size, size, 3)`` a zoom to a row of tensors; it is left where it is.
+            sizes: Sides of its inputs, pixels.
+
+        Raises:
+            RuntimeMissingError: There is no GPU, or it refuses the graph.
+        """
+        engine = cls.__new__(cls)
+        engine._flights = cls._ready(lambda of, device: of.of_graph(graph, sizes, device))
+        return engine
+
+    @classmethod
+    def _ready(cls, made: Callable[[Any, Any], Any]) -> Any:
+        if not cls.installed():
+            raise cls.missing()
+        from differnet.runtime.on_gpu import Flights
+
+        return made(Flights, import_module(cls.module).device(cls.device))
+
+    def run(self, inputs: Inputs) -> Outputs:
+        """Run the graph for one picture; see `Engine.run`."""
+        found: Outputs = self._flights.run(inputs)
+        return found
+
+    def stream(
+        self, asked: Iterable[Asked], inputs: Callable[[Asked], Inputs]
+    ) -> Iterator[tuple[Asked, Outputs]]:
+        """Run the graph for many, a batch at a time; see `Engine.stream`."""
+        yield from self._flights.stream(asked, inputs)
+
+
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (OpenVino, OnnxRuntime, Cuda)}
+"""By name, the one that is usually fastest on a processor first."""
 
 
 def write_openvino(content: bytes, folder: Path) -> None:
@@ -267,7 +369,7 @@ def write_openvino(content: bytes, folder: Path) -> None:
     try:
         ov.save_model(ov.Core().read_model(content, b""), folder / OpenVino.files[0], compress_to_fp16=False)
     except RuntimeError as error:
-        raise _refused(OpenVino.name, error) from error
+        raise refused(OpenVino.name, error) from error
 
 
 def installed_runtimes() -> list[str]:

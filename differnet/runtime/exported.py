@@ -41,6 +41,7 @@ from differnet.runtime.engines import (
     Engine,
     Inputs,
     Outputs,
+    Precision,
     RuntimeMissingError,
     leave_processors_alone,
 )
@@ -81,7 +82,7 @@ class Export(Strict):
         form: Of this file and the graph, see `FORM`.
         model_id: Of the densities that the graph stands for.
         runtime: That runs it.
-        precision: Of its figures.
+        precision: In which the network computes; all else is float32.
         strides: Of the network's maps, picture pixels, fine to coarse.
         channels: Of each.
         files: sha256 of each by its name.
@@ -93,7 +94,7 @@ class Export(Strict):
     form: Literal[1, 2] = FORM
     model_id: str = Field(max_length=64)
     runtime: str = Field(max_length=64)
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
     strides: list[int] = Field(min_length=1, max_length=8)
     channels: list[int] = Field(min_length=1, max_length=8)
     files: dict[str, str]
@@ -295,7 +296,8 @@ class ExportedDetector(Inspector):
         if not all(np.isfinite(array).all() for array in wholes.values()):
             raise wrong("finite figures of the wholes", "some that are not")
         learned = trained_hashes(manifest, stored.trained_on)
-        detector = cls(manifest, export, ENGINES[runtime](place), calibration, wholes, learned)
+        engine = ENGINES[runtime].opened(place, export.precision)
+        detector = cls(manifest, export, engine, calibration, wholes, learned)
         detector._prove()
         return detector
 
@@ -391,4 +393,4 @@ class ExportedDetector(Inspector):
         """Raise unless the graph reproduces the figures that the model gave for its golden pictures."""
         golden = self._manifest.golden
         pictures = golden_pictures(golden.seed, self.settings.reading)
-        check_golden(self._evidence(pictures), golden.figures)
+        check_golden(self._evidence(pictures), golden.figures, half=self.export.precision == "float16")

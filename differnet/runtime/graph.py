@@ -84,7 +84,7 @@ class LookingGraph(nn.Module):
         self.sizes = detector.settings.sizes
         self.scales = tuple(detector.settings.scales)
         self.strides = backbone.strides
-        self.network = MapsGraph(backbone)
+        self.network: nn.Module = MapsGraph(backbone)
         self.pools = nn.ModuleList(
             PoolGraph(_counted(detector.ignored_, size // stride))
             for size in self.sizes
@@ -117,6 +117,19 @@ class LookingGraph(nn.Module):
             nats.append(nll)
         maps = tuple(m.permute(0, 2, 3, 1) for of_zoom in looked for m in of_zoom)
         return Looked(tuple(statistics), maps, coordinates, tuple(energies), tuple(nats))
+
+
+class FlatGraph(nn.Module):
+    """A `LookingGraph` whose outputs stand in one row."""
+
+    def __init__(self, graph: LookingGraph) -> None:
+        super().__init__()
+        self.looking = graph
+
+    def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        """Return `Looked.flat`."""
+        flat: tuple[Tensor, ...] = self.looking(*pixels).flat
+        return flat
 
 
 def fitted(detector: Detector) -> tuple[Backbone, Ensemble]:
