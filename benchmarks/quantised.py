@@ -8,8 +8,8 @@
 Three detectors judge the same test parts: one in full precision; the same one, with its calibration, on what
 the network shows in integers; and one that was trained and calibrated on what it shows in integers. Only the
 network is quantised, by onnxruntime's own tools: weights a channel, activations a tensor, their ranges from
-training parts. Half precision is torch's own: a GPU's is as precise, and sums in full precision as this does;
-here on a processor it is slow, and its time says nothing.
+training parts. Half precision is torch's own: a GPU's convolutions round as it does, and add up in full
+precision too; here on a processor it is slow, and its time says nothing.
 """
 
 from __future__ import annotations

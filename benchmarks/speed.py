@@ -413,9 +413,10 @@ ratio is the median of such rounds; milliseconds are this machine's and say litt
 the default one, of 256 pixels, learned from the 761 good tiles of MTD.
 
 Nothing was measured on a GPU: there was none. What is built for one (runtime `cuda`: network and densities as
-one captured graph, the network in half precision, two batches in flight) was tried with a processor in its
-place, all but the capture. A model is only exported to it where it judges there as before; in half precision
-0.2 % of verdicts on MTD were others (`benchmarks/quantised.py --half`).
+one captured graph, the network in half precision, two batches in flight) has run with a processor in its
+place, in which nothing is captured and nothing in flight. A model is only exported to it where it judges
+there as before; on a processor 1 of MTD's 583 verdicts was another one in half precision
+(`benchmarks/quantised.py --half`).
 """
 
 

@@ -375,7 +375,7 @@ def load_inspector(
         raise PlaceError(
             expected="a device for torch, or another runtime",
             found=f"--device {device} and --runtime {runtime}",
-            remedy="Leave one of them away: exported models run on the processor.",
+            remedy="Leave one of them away: an exported model runs where its runtime does.",
         )
     with terminal().waiting(f"loading {folder}"):
         from differnet.detection import BundleError

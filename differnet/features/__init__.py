@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         network_tensors,
         prepare_batch,
     )
-    from differnet.features.precision import exact_convolutions
+    from differnet.features.precision import full_precision
     from differnet.features.preprocessing import (
         LARGEST_INPUT,
         SMALLEST_INPUT,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "backbone": ("Backbone", "choose_device", "gpus", "network_tensors", "prepare_batch"),
-    "precision": ("exact_convolutions",),
+    "precision": ("full_precision",),
     "preprocessing": ("LARGEST_INPUT", "SMALLEST_INPUT", "STRIDES", "BackboneError", "Preprocessing"),
     "tiling": ("TILE", "tiled_maps"),
     "weights": ("Weights", "WeightsError", "find_weights", "packaged_file", "sha256_of"),
@@ -53,8 +53,8 @@ __all__ = [
     "Weights",
     "WeightsError",
     "choose_device",
-    "exact_convolutions",
     "find_weights",
+    "full_precision",
     "gpus",
     "network_tensors",
     "packaged_file",

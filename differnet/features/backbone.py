@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from differnet.features.folding import folded
-from differnet.features.precision import exact_convolutions
+from differnet.features.precision import full_precision
 from differnet.features.preprocessing import STRIDES, BackboneError, Preprocessing
 from differnet.features.weights import Weights, WeightsError, is_network
 from differnet.records import Picture
@@ -57,6 +57,11 @@ class Backbone(nn.Module):
         self._alone = threading.Lock() if hooked else nullcontext()
         self.eval().requires_grad_(False)
         self.to(memory_format=torch.channels_last)
+
+    @property
+    def looking(self) -> nn.Module:
+        """The network that `forward` looks with: folded where it could be."""
+        return self.network if self._folded is None else self._folded
 
     def _choose(self, weights: Weights, own: Mapping[str, Tensor], known: Iterable[str]) -> dict[str, Tensor]:
         state = {k.removeprefix("network."): v for k, v in weights.state.items()}
@@ -101,8 +106,7 @@ class Backbone(nn.Module):
         together = len(pixels)
         if pixels.device.type == "cpu":
             together = max(1, _PIXELS_TOGETHER // (pixels.shape[2] * pixels.shape[3]))
-        network = self.network if self._folded is None else self._folded
-        passes = [self._maps(network, some) for some in torch.split(pixels, max(1, together))]
+        passes = [self._maps(self.looking, some) for some in torch.split(pixels, max(1, together))]
         maps = passes[0] if len(passes) == 1 else [torch.cat(of) for of in zip(*passes, strict=True)]
         for features, channels, stride in zip(maps, self.channels, self.strides, strict=True):
             if features.shape[1:] != (channels, pixels.shape[2] // stride, pixels.shape[3] // stride):
@@ -121,7 +125,7 @@ class Backbone(nn.Module):
 
     def _maps(self, network: nn.Module, pixels: Tensor) -> list[Tensor]:
         try:
-            with self._alone, exact_convolutions(pixels.device):
+            with self._alone, full_precision(pixels.device):
                 maps: list[Tensor] = network(pixels.to(memory_format=torch.channels_last))
         except torch.OutOfMemoryError:
             raise

@@ -35,7 +35,7 @@ from differnet.runtime.engines import ENGINES, Cuda, Engine
 from differnet.runtime.export import onnx_graph, write_graph
 from differnet.runtime.exported import TORCH, ExportedDetector, exports_in
 from differnet.runtime.graph import MapsGraph
-from differnet.runtime.on_gpu import InHalf
+from differnet.runtime.on_gpu import maps_graph
 
 Told = Callable[[str, int, int], None]
 
@@ -237,9 +237,7 @@ def _bare(detector: Detector, runtime: str, *, half: bool) -> Iterator[_Bare]:
     size = detector.preprocessing_[0].size
     with tempfile.TemporaryDirectory() as place:
         if runtime == Cuda.name:
-            maps = MapsGraph(backbone)
-            bare = _Maps(InHalf(maps) if half else maps)
-            engine: Engine = Cuda.of_graph(bare, [size])
+            engine: Engine = Cuda.of_graph(_Maps(maps_graph(backbone, half=half)), [size])
         else:
             folder = Path(place)
             write_graph(ENGINES[runtime], onnx_graph(_Maps(MapsGraph(backbone)), [size]), folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -104,6 +105,8 @@ class Engine(ABC):
         self, asked: Iterable[Asked], inputs: Callable[[Asked], Inputs]
     ) -> Iterator[tuple[Asked, Outputs]]:
         """Run the graph for pictures one after another, as many at a time as keep processors or a GPU busy.
+
+        Results come when that many have been asked for, or all. Several streams may be open at a time.
 
         Args:
             asked: Whatever stands for a picture.
@@ -223,6 +226,9 @@ class OpenVino(Engine):
             self._single = self._compile("LATENCY").create_infer_request()
         except RuntimeError as error:
             raise refused(self.name, error) from error
+        self._alone = threading.Lock()
+        # Requests of streams that have ended.
+        self._idle: deque[list[Any]] = deque()
 
     def _compile(self, hint: str) -> Any:
         return self._core.compile_model(
@@ -231,27 +237,32 @@ class OpenVino(Engine):
 
     def run(self, inputs: Inputs) -> Outputs:
         """Run the graph for one picture; see `Engine.run`."""
-        return self._results(self._single, inputs)
-
-    def _results(self, request: Any, inputs: Inputs) -> Outputs:
-        request.infer(dict(enumerate(inputs)), share_inputs=True)
-        return self._outputs(request)
+        with self._alone:
+            self._single.infer(dict(enumerate(inputs)), share_inputs=True)
+            return self._outputs(self._single)
 
     def _outputs(self, request: Any) -> Outputs:
         # The request writes over its own memory the next time.
         return [np.array(request.get_output_tensor(i).data) for i in range(len(self._model.outputs))]
 
     @cached_property
+    def _many(self) -> Any:
+        return self._compile("THROUGHPUT")
+
     def _lanes(self) -> list[Any]:
-        compiled = self._compile("THROUGHPUT")
-        number = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        return [compiled.create_infer_request() for _ in range(max(2, number) + 1)]
+        number = int(self._many.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        return [self._many.create_infer_request() for _ in range(max(2, number) + 1)]
 
     def stream(
         self, asked: Iterable[Asked], inputs: Callable[[Asked], Inputs]
     ) -> Iterator[tuple[Asked, Outputs]]:
         """Run the graph for many; see `Engine.stream`."""
-        free, waiting = deque(self._lanes), deque[tuple[Asked, Any]]()
+        # While one stream waits to be asked for more, another one may run: each has its requests for itself.
+        try:
+            lanes = self._idle.pop()
+        except IndexError:
+            lanes = self._lanes()
+        free, waiting = deque(lanes), deque[tuple[Asked, Any]]()
         try:
             for each in asked:
                 given = inputs(each)
@@ -271,6 +282,7 @@ class OpenVino(Engine):
             # Where somebody wants no more of it, or something failed: the next stream uses the same requests.
             for _, request in waiting:
                 request.wait()
+            self._idle.append(lanes)
 
 
 def _driver() -> bool:
@@ -308,7 +320,7 @@ class Cuda(Engine):
         return RuntimeMissingError(
             expected="a GPU that torch can use",
             found="none",
-            remedy="Inspect without: --runtime auto takes the fastest of the others.",
+            remedy="Do without: openvino and onnxruntime run a model on the processor.",
         )
 
     def __init__(self, folder: Path, precision: Precision = "float32") -> None:

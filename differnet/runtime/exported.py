@@ -1,7 +1,8 @@
-"""A model that an exported graph stands for: it inspects, and needs no torch."""
+"""A model that an exported graph stands for: it inspects, on a processor without torch."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -38,6 +39,7 @@ from differnet.images.reading import ImageError
 from differnet.records import DiffernetError, Picture
 from differnet.runtime.engines import (
     ENGINES,
+    Cuda,
     Engine,
     Inputs,
     Outputs,
@@ -147,11 +149,12 @@ def _read_export(folder: Path, name: str) -> Export:
     return export
 
 
-def choose_runtime(folder: Path, asked: str = "auto") -> str:
+def choose_runtime(folder: Path, asked: str = "auto", without: Sequence[str] = ()) -> str:
     """Return which runtime a model is to be run by.
 
     Args:
         folder: Of the model.
+        without: Runtimes that ``auto`` does not take.
         asked: One of `RUNTIMES`; ``auto`` takes the one that was fastest when the model was exported, of
             those that are installed here, and torch where there is none.
 
@@ -174,7 +177,8 @@ def choose_runtime(folder: Path, asked: str = "auto") -> str:
                 remedy=f"Export it: differnet export {folder} --runtime {asked}.",
             )
         return asked
-    usable = {name: export for name, export in exports.items() if ENGINES[name].installed()}
+    there = {name: export for name, export in exports.items() if name not in without}
+    usable = {name: export for name, export in there.items() if ENGINES[name].installed()}
     taken = {name: export.milliseconds.get(name, np.inf) for name, export in usable.items()}
     fastest = min(taken, key=lambda name: taken[name], default=TORCH)
     own = min((export.milliseconds.get(TORCH, np.inf) for export in usable.values()), default=0.0)
@@ -199,9 +203,14 @@ def load_fastest(folder: Path, device: str = "auto", runtime: str = "auto") -> I
         BundleError: The model or its export is not as it was written.
     """
     name = TORCH if device != "auto" else choose_runtime(folder, runtime)
+    if name == Cuda.name and runtime == "auto":
+        # Somebody else may have taken all of its memory.
+        with contextlib.suppress(RuntimeMissingError):
+            return ExportedDetector.load(folder, name)
+        name = choose_runtime(folder, without=[name])
     if name != TORCH:
         return ExportedDetector.load(folder, name)
-    # An exported model needs no torch.
+    # A model that was exported to a processor needs no torch.
     from differnet.detection import Detector
 
     return Detector.load(folder, device)
@@ -298,7 +307,7 @@ class ExportedDetector(Inspector):
         learned = trained_hashes(manifest, stored.trained_on)
         engine = ENGINES[runtime].opened(place, export.precision)
         detector = cls(manifest, export, engine, calibration, wholes, learned)
-        detector._prove()
+        detector.prove()
         return detector
 
     @property
@@ -308,8 +317,9 @@ class ExportedDetector(Inspector):
 
     @property
     def device(self) -> str:
-        """Where evidence is computed, as records say it."""
-        return self.engine.name
+        """Where evidence is computed, as records say it, and in which precision where it is not full."""
+        exact = self.export.precision == "float32"
+        return self.engine.name if exact else f"{self.engine.name} {self.export.precision}"
 
     def _widths(self) -> tuple[int, ...]:
         complete = self._manifest.complete
@@ -389,7 +399,7 @@ class ExportedDetector(Inspector):
             taken = 1000 * (time.perf_counter() - started) / max(1, len(found))
             yield Looked([*batch, *waiting], rest, taken)
 
-    def _prove(self) -> None:
+    def prove(self) -> None:
         """Raise unless the graph reproduces the figures that the model gave for its golden pictures."""
         golden = self._manifest.golden
         pictures = golden_pictures(golden.seed, self.settings.reading)

@@ -152,7 +152,7 @@ class MapsGraph(nn.Module):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.network = backbone.network
+        self.network: nn.Module = backbone.network
         self.channels_last = str(getattr(backbone.network, "output_fmt", "NCHW")).endswith("NHWC")
 
     def forward(self, pixels: Tensor) -> list[Tensor]:

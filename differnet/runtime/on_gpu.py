@@ -8,8 +8,10 @@ copied from memory that the GPU reads by itself.
 from __future__ import annotations
 
 import copy
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,19 +21,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from differnet.detection.detector import Detector
-from differnet.features import exact_convolutions
-from differnet.runtime.engines import refused
-from differnet.runtime.graph import FlatGraph, LookingGraph
+from differnet.features import Backbone, full_precision
+from differnet.runtime.engines import RuntimeMissingError
+from differnet.runtime.graph import FlatGraph, LookingGraph, MapsGraph, fitted
 
 Inputs = Sequence[NDArray[np.float32]]
 Outputs = list[NDArray[np.float32]]
 Asked = TypeVar("Asked")
 
 BATCH = 8
-"""Pictures that are computed together."""
+"""Pictures that are computed together. One alone takes the place of as many: a GPU chooses how it computes by
+the size of a batch, and would say a little else of the same picture by itself."""
 _IN_FLIGHT = 2
 # Runs before a capture, in which libraries choose how they compute and take their memory.
 _WARM = 3
+# Torch captures one graph at a time.
+_CAPTURING = threading.Lock()
 
 
 class InHalf(nn.Module):
@@ -47,57 +52,80 @@ class InHalf(nn.Module):
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Return the maps."""
-        # Weights that are kept between two runs would not be part of what is captured.
+        # What autocast keeps from one run for the next is nothing that may be captured.
         with torch.autocast(pixels.device.type, torch.float16, cache_enabled=False):
             return [each.float() for each in self.network(pixels)]
+
+
+def maps_graph(backbone: Backbone, *, half: bool) -> nn.Module:
+    """Return a network's maps as a GPU computes them: normalisation folded into convolutions.
+
+    Args:
+        backbone: On the processor.
+        half: Whether it computes in half precision.
+    """
+    maps = MapsGraph(backbone)
+    maps.network = backbone.looking
+    return InHalf(maps) if half else maps
 
 
 def model_graph(detector: Detector, *, half: bool) -> FlatGraph:
     """Return the graph of a fitted detector, its network in half precision or in full."""
     graph = LookingGraph(detector)
-    if half:
-        graph.network = InHalf(graph.network)
+    graph.network = maps_graph(fitted(detector)[0], half=half)
     return FlatGraph(graph)
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what torch says of a GPU into the error of a runtime that cannot be used."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RuntimeMissingError(
+            expected="a GPU that can run the model",
+            found=next(iter(str(error).strip().splitlines()), type(error).__name__),
+            remedy="Free its memory, or do without: openvino, onnxruntime and torch run it on the processor.",
+        ) from error
+
+
 class Flight:
-    """A graph that is ready for batches of one size, each of which is started, and later asked for.
+    """A graph that is ready for batches, each of which is started, and later asked for.
 
     Args:
         graph: On the device; of a ``(batch, size, size, 3)`` a zoom to a row of tensors, ``(batch, ...)``
             each, without a step that waits for the device.
         sizes: Sides of the inputs, pixels.
-        batch: Pictures at a time, at most.
         device: Where it runs. On a processor a batch is computed when it is started.
     """
 
-    def __init__(self, graph: nn.Module, sizes: Sequence[int], batch: int, device: torch.device) -> None:
-        self.batch = batch
+    def __init__(self, graph: nn.Module, sizes: Sequence[int], device: torch.device) -> None:
         self._number = 0
         self._graph, self._device, self._gpu = graph, device, device.type == "cuda"
-        shapes = [(batch, size, size, 3) for size in sizes]
+        shapes = [(BATCH, size, size, 3) for size in sizes]
         # Memory that stays where it is: a GPU copies it while the program goes on.
         self._given = [torch.zeros(shape, pin_memory=self._gpu) for shape in shapes]
         self._inputs = [torch.zeros(shape, device=device) for shape in shapes] if self._gpu else self._given
         self._found: list[Tensor] = []
         if self._gpu:
-            self._capture()
+            with _CAPTURING:
+                self._capture()
 
     @torch.no_grad()
     def _capture(self) -> None:
         # What torch says of CUDA's own objects is not typed.
         cuda: Any = torch.cuda
         self._stream: Any = cuda.Stream(self._device)
-        self._done: Any = cuda.Event()
+        # Who waits for it leaves the processor to those who decode.
+        self._done: Any = cuda.Event(blocking=True)
         # What was put on the device until now was put there from another stream.
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        with exact_convolutions(self._device):
-            with torch.cuda.stream(self._stream):
-                for _ in range(_WARM):
-                    self._graph(*self._inputs)
+        with full_precision(self._device), torch.cuda.stream(self._stream):
+            for _ in range(_WARM):
+                self._graph(*self._inputs)
             self._stream.synchronize()
             self._played = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._played, stream=self._stream):
+            with torch.cuda.graph(self._played, stream=self._stream, capture_error_mode="thread_local"):
                 self._outputs: tuple[Tensor, ...] = self._graph(*self._inputs)
         self._found = [torch.zeros(o.shape, dtype=o.dtype, pin_memory=True) for o in self._outputs]
 
@@ -106,8 +134,9 @@ class Flight:
         """Start a batch; what was found of the one before is gone then.
 
         Args:
-            pictures: Inputs of each, at least one picture and at most `batch`.
+            pictures: Inputs of each, 1 to `BATCH`.
         """
+        self.wait()
         self._number = len(pictures)
         for zoom, given in enumerate(self._given):
             for place, inputs in enumerate(pictures):
@@ -124,7 +153,7 @@ class Flight:
             self._done.record(self._stream)
 
     def wait(self) -> None:
-        """Return when the batch is done."""
+        """Return when the batch is done; at once where none was started."""
         if self._gpu:
             self._done.synchronize()
 
@@ -150,15 +179,10 @@ class Flights:
 
     def __init__(self, graph: nn.Module, sizes: Sequence[int], device: torch.device) -> None:
         self._graph, self._sizes, self._device = graph, tuple(sizes), device
-        self._single = self._flight(1)
-        self._many: list[Flight] = []
-
-    def _flight(self, batch: int) -> Flight:
-        try:
-            return Flight(self._graph, self._sizes, batch, self._device)
-        except RuntimeError as error:
-            # No memory, or a step that cannot be captured: others can run the model.
-            raise refused("cuda", error) from error
+        # Those that nobody uses.
+        self._idle: deque[Flight] = deque()
+        with self._borrowed(1):
+            pass
 
     @classmethod
     def of_model(cls, folder: Path, device: torch.device, *, half: bool) -> Flights:
@@ -171,41 +195,67 @@ class Flights:
 
         Raises:
             BundleError: The model is not as it was written.
+            RuntimeMissingError: The device refuses the graph.
         """
         detector = Detector.load(folder, "cpu")
         return cls.of_graph(model_graph(detector, half=half), detector.settings.sizes, device)
 
     @classmethod
     def of_graph(cls, graph: nn.Module, sizes: Sequence[int], device: torch.device) -> Flights:
-        """Put a copy of a graph on a device; it is left where it is."""
-        return cls(copy.deepcopy(graph).to(device), sizes, device)
+        """Put a copy of a graph on a device; it is left where it is.
+
+        Raises:
+            RuntimeMissingError: The device refuses the graph.
+        """
+        with _told():
+            copied = copy.deepcopy(graph).to(device)
+        return cls(copied, sizes, device)
+
+    @contextmanager
+    def _borrowed(self, number: int) -> Iterator[list[Flight]]:
+        """Give somebody flights of their own: while one stream waits to be asked, another one may run."""
+        mine: list[Flight] = []
+        try:
+            with _told():
+                while len(mine) < number:
+                    try:
+                        mine.append(self._idle.pop())
+                    except IndexError:
+                        mine.append(Flight(self._graph, self._sizes, self._device))
+            yield mine
+        finally:
+            # Where somebody wants no more of it, or something failed, the next one uses the same memory: a
+            # flight waits for what is still under way before it starts.
+            self._idle.extend(mine)
 
     def run(self, inputs: Inputs) -> Outputs:
         """Return the outputs of one picture."""
-        self._single.start([inputs])
-        return self._single.results()[0]
+        with self._borrowed(1) as (flight,), _told():
+            flight.start([inputs])
+            return flight.results()[0]
 
     def stream(
         self, asked: Iterable[Asked], inputs: Callable[[Asked], Inputs]
     ) -> Iterator[tuple[Asked, Outputs]]:
         """Run the graph for many; see `differnet.runtime.engines.Engine.stream`."""
-        self._many = self._many or [self._flight(BATCH) for _ in range(_IN_FLIGHT)]
-        free, flying = deque(self._many), deque[tuple[list[Asked], Flight]]()
-        batch: list[tuple[Asked, Inputs]] = []
+        with self._borrowed(_IN_FLIGHT) as mine:
+            free, flying = deque(mine), deque[tuple[list[Asked], Flight]]()
+            batch: list[tuple[Asked, Inputs]] = []
 
-        def started() -> None:
-            flight = free.popleft()
-            flight.start([given for _, given in batch])
-            flying.append(([each for each, _ in batch], flight))
-            batch.clear()
+            def started() -> None:
+                flight = free.popleft()
+                with _told():
+                    flight.start([given for _, given in batch])
+                flying.append(([each for each, _ in batch], flight))
+                batch.clear()
 
-        def landed() -> Iterator[tuple[Asked, Outputs]]:
-            some, flight = flying.popleft()
-            results = flight.results()
-            free.append(flight)
-            yield from zip(some, results, strict=True)
+            def landed() -> Iterator[tuple[Asked, Outputs]]:
+                some, flight = flying.popleft()
+                with _told():
+                    results = flight.results()
+                free.append(flight)
+                yield from zip(some, results, strict=True)
 
-        try:
             for each in asked:
                 batch.append((each, inputs(each)))
                 if len(batch) == BATCH:
@@ -218,7 +268,3 @@ class Flights:
                 started()
             while flying:
                 yield from landed()
-        finally:
-            # Where somebody wants no more of it, or something failed: the next stream uses the same memory.
-            for _, flight in flying:
-                flight.wait()

@@ -149,8 +149,9 @@ def test_a_stream_that_ends_early_leaves_nothing_running(
             return self.request.get_output_tensor(number)
 
     engine: Any = detector.engine
-    lanes = [Watched(request) for request in engine._lanes]
-    monkeypatch.setitem(engine.__dict__, "_lanes", lanes)
+    lanes = [Watched(request) for request in engine._lanes()]
+    engine._idle.clear()
+    monkeypatch.setattr(engine, "_lanes", lambda: lanes)
     pictures = [read_image(path) for path in parts(len(lanes) + 3)]
     seen: list[Picture] = []
 
@@ -171,6 +172,24 @@ def test_a_stream_that_ends_early_leaves_nothing_running(
     assert not running
     again = engine.stream(pictures, detector._inputs)
     assert [id(picture) for picture, _ in again] == [id(picture) for picture in pictures]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_inspections_that_take_turns_keep_their_verdicts(exported: Path, runtime: str, parts: Parts) -> None:
+    detector = ExportedDetector.load(exported, runtime)
+    paths = parts(16)
+    ones, others = [read_image(p) for p in paths[:8]], [read_image(p) for p in paths[8:]]
+    apart = [[o.copy() for o in detector.engine.run(detector._inputs(p))] for p in (*ones, *others)]
+    streams = [detector.engine.stream(some, detector._inputs) for some in (ones, others)]
+    found: list[Any] = [[], []]
+    for pair in zip(*streams, strict=True):
+        for place, (picture, outputs) in enumerate(pair):
+            found[place].append((picture, outputs))
+    told = [*found[0], *found[1]]
+    assert [picture for picture, _ in told] == [*ones, *others]
+    for (_, outputs), alone in zip(told, apart, strict=True):
+        for one, other in zip(outputs, alone, strict=True):
+            assert np.allclose(one, other, rtol=1e-3, atol=1e-3)
 
 
 def test_only_files_that_cannot_be_read(exported: Path, parts: Parts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 from differnet.detection import BundleError, Detector
 from differnet.detection.golden import check_golden, golden_pictures
 from differnet.detection.manifest import EXPORTED
-from differnet.features import Backbone, exact_convolutions
+from differnet.features import Backbone, full_precision
 from differnet.images.reading import write_png
 from differnet.images.synthetic import render_part
+from differnet.records import Verdict
 from differnet.runtime import (
     ExportedDetector,
     ExportError,
@@ -28,11 +30,13 @@ from differnet.runtime import (
     choose_runtime,
     exports_in,
     installed_runtimes,
+    load_fastest,
 )
 from differnet.runtime.bench import measure
-from differnet.runtime.engines import Cuda, OpenVino
-from differnet.runtime.export import LARGEST_DEVIATION, export
+from differnet.runtime.engines import Cuda
+from differnet.runtime.export import LARGEST_DEVIATION, LARGEST_DEVIATIONS, export
 from differnet.runtime.exported import EXPORT
+from differnet.runtime.graph import FlatGraph
 from differnet.runtime.on_gpu import BATCH, Flight, Flights, InHalf, model_graph
 from differnet.runtime.wholes import FoldedWhole
 from runtime.test_exported import rewrite
@@ -80,7 +84,7 @@ def once(
     with pytest.MonkeyPatch.context() as patch:
         _stand_in(patch)
         if precision == "float32":
-            patch.setattr("differnet.runtime.export.MOST_FLIPS", -1.0)
+            patch.setitem(LARGEST_DEVIATIONS, "float16", -1.0)
         assert export(plain, folder, ["cuda"], few)["cuda"].precision == precision
     return folder
 
@@ -105,7 +109,8 @@ def test_it_judges_as_the_model_does(on_gpu: Path, plain: Detector, precision: s
     told = [i.record for i in ExportedDetector.load(on_gpu, "cuda").inspect_many(sound)]
     assert [r.path for r in told] == [str(path) for path in sound]
     assert [r.verdict for r in told] == [r.verdict for r in own]
-    assert {r.device for r in told} == {"cuda"}
+    device = "cuda" if precision == "float32" else "cuda float16"
+    assert {r.device for r in told if r.verdict is not Verdict.INVALID} == {device}
     for mine, other in zip(own, told, strict=True):
         assert (mine.strangeness is None) == (other.strangeness is None)
         if mine.strangeness is not None:
@@ -163,8 +168,9 @@ def test_only_the_network_computes_in_half_precision(plain: Detector) -> None:
     half, full = model_graph(plain, half=True), model_graph(plain, half=False)
     seen: set[torch.dtype] = set()
     first = next(m for m in half.looking.network.modules() if isinstance(m, nn.Conv2d))
-    first.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    hook = first.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
     found = half(pixels)
+    hook.remove()
     assert seen == {torch.float16}
     for rounded, exact in zip(found, full(pixels), strict=True):
         assert rounded.dtype == exact.dtype == torch.float32
@@ -199,37 +205,44 @@ def test_it_is_chosen_where_it_is_fastest_and_there(on_gpu: Path, monkeypatch: p
         export(Detector.load(on_gpu, "cpu"), on_gpu, ["cuda"])
     with pytest.raises(RuntimeMissingError, match="a GPU that torch can use") as refused:
         ExportedDetector.load(on_gpu, "cuda")
-    assert "--runtime auto" in str(refused.value)
+    assert "openvino" in str(refused.value)
 
 
-@pytest.mark.parametrize("fault", ["refused", "refused for many", "judges otherwise"])
+@pytest.mark.parametrize("fault", ["no room", "refused", "refused for many", "fails", "judges otherwise"])
 def test_a_gpu_that_fails_costs_the_others_nothing(
     model: Path, plain: Detector, few: list[Path], fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if fault.startswith("refused"):
-        made = Flight.__init__
+    expected: type[Exception] = ExportError if fault == "judges otherwise" else RuntimeMissingError
+    made, true, flights = Flight.__init__, Flight.results, list[Flight]()
 
-        def refusing(self: Flight, graph: nn.Module, sizes: Any, batch: int, device: torch.device) -> None:
-            if fault == "refused" or batch > 1:
-                raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
-            made(self, graph, sizes, batch, device)
+    def failing(self: Flight, graph: nn.Module, sizes: Any, device: torch.device) -> None:
+        # The second one is made when many pictures come.
+        if fault == "refused" or (fault == "refused for many" and flights):
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        flights.append(self)
+        made(self, graph, sizes, device)
 
-        monkeypatch.setattr(Flight, "__init__", refusing)
-        expected: type[Exception] = RuntimeMissingError
-    else:
-        true = Flight.results
+    def careless(self: Flight) -> list[list[NDArray[np.float32]]]:
+        if fault == "fails":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        changed = 1.001 if fault == "judges otherwise" else 1.0
+        return [[changed * array for array in outputs] for outputs in true(self)]
 
-        def careless(self: Flight) -> list[list[NDArray[np.float32]]]:
-            return [[1.001 * array for array in outputs] for outputs in true(self)]
+    def moved(self: nn.Module, *_: Any) -> nn.Module:
+        if fault == "no room":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self
 
-        monkeypatch.setattr(Flight, "results", careless)
-        expected = ExportError
+    monkeypatch.setattr(Flight, "__init__", failing)
+    monkeypatch.setattr(Flight, "results", careless)
+    monkeypatch.setattr(FlatGraph, "to", moved)
     before = exports_in(model)
     told: list[str] = []
     found = export(plain, model, (), few, told.append)
     assert sorted(found) == sorted(exports_in(model)) == sorted(before)
     assert not (model / EXPORTED / "cuda").exists()
     assert [words for words in told if words.startswith("cuda: left out")]
+    flights.clear()
     # Who asks for it by name hears why, and everything stands as it was.
     with pytest.raises(expected):
         export(plain, model, ["cuda"], few)
@@ -280,7 +293,7 @@ def test_batches_keep_their_order_and_their_pictures() -> None:
     assert flights.run(given(7))[0].tolist() == [7 * 3 * 52]
 
 
-def test_two_batches_are_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_batch_is_started_before_one_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     start, results = Flight.start, Flight.results
 
@@ -299,18 +312,19 @@ def test_two_batches_are_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("how", ["left", "failed"])
-def test_a_stream_that_ends_early_leaves_nothing_in_flight(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    flying: set[int] = set()
+def test_a_stream_that_ends_early_leaves_its_memory_to_the_next(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
     start, wait = Flight.start, Flight.wait
 
     def starting(self: Flight, pictures: Any) -> None:
-        assert id(self) not in flying, "this memory is in use"
-        flying.add(id(self))
         start(self, pictures)
+        told.append("started")
 
     def waiting(self: Flight) -> None:
         wait(self)
-        flying.discard(id(self))
+        told.append("waited")
 
     monkeypatch.setattr(Flight, "start", starting)
     monkeypatch.setattr(Flight, "wait", waiting)
@@ -328,10 +342,28 @@ def test_a_stream_that_ends_early_leaves_nothing_in_flight(how: str, monkeypatch
             list(stream)
     else:
         next(stream)
-        assert flying
         stream.close()
-    assert not flying
+    before = len(flights._idle)
+    told.clear()
     assert [number for number, _ in flights.stream(range(3 * BATCH), given)] == list(range(3 * BATCH))
+    # The same memory, and only when what was under way has ended.
+    assert (before, len(flights._idle)) == (2, 2)
+    assert told[:2] == ["waited", "started"]
+
+
+def test_streams_that_take_turns_keep_their_pictures() -> None:
+    # As on a GPU: what was found is read when it is asked for, from memory that a later batch writes over.
+    flights = Flights.of_graph(Sums(), (4, 6), HERE)
+    first, second = (flights.stream(range(at, at + 5 * BATCH), given) for at in (0, 1000))
+    for (one, here), (other, there) in zip(first, second, strict=True):
+        assert other == one + 1000
+        assert here[1].tolist() == [[one] * 3]
+        assert there[1].tolist() == [[other] * 3]
+        assert flights.run(given(7))[1].tolist() == [[7] * 3]
+    # Two streams and a picture between them; none is made anew for the next.
+    assert len(flights._idle) == 5
+    list(flights.stream(range(3 * BATCH), given))
+    assert len(flights._idle) == 5
 
 
 def test_a_graph_stays_where_it_is() -> None:
@@ -342,47 +374,52 @@ def test_a_graph_stays_where_it_is() -> None:
 
 @pytest.mark.skipif(HERE.type != "cuda", reason="there is no GPU here: nothing can be captured")
 def test_a_capture_is_played_again_with_other_pictures() -> None:
-    flight = Flight(Sums().to(HERE), (4, 6), 2, HERE)
+    flight = Flight(Sums().to(HERE), (4, 6), HERE)
     for number in (3, 5):
         flight.start([given(number)])
         assert flight.results()[0][0].tolist() == [number * 3 * 52]
 
 
 def switches() -> list[str]:
-    """Return how precise convolutions, and what recurs, are on a GPU."""
+    """Return how precise convolutions, what recurs, and products are on a GPU."""
     cudnn: Any = torch.backends.cudnn
+    products: Any = torch.backends.cuda.matmul
     if not hasattr(cudnn, "conv"):
-        return [str(cudnn.allow_tf32)]
-    return [cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision]
+        return [str(each.allow_tf32) for each in (cudnn, products)]
+    return [each.fp32_precision for each in (cudnn.conv, cudnn.rnn, products)]
 
 
-def test_convolutions_on_a_gpu_are_exact_and_only_ours() -> None:
+def test_a_gpu_is_exact_and_only_for_us() -> None:
     before = switches()
     assert before[0] in ("tf32", "True"), "torch rounds by default: without that this test would show nothing"
-    with exact_convolutions(torch.device("cpu")):
+    gpu = torch.device("cuda")
+    with full_precision(torch.device("cpu")):
         assert switches() == before
-    with exact_convolutions(torch.device("cuda")):
+    with full_precision(gpu):
+        with full_precision(gpu):
+            assert set(switches()) <= {"ieee", "False"}
+        # Whoever else is still at it goes on as it was.
         assert set(switches()) <= {"ieee", "False"}
-        # Whoever asks the older way is answered.
+        # Who asks the older way is answered.
         assert torch.backends.cudnn.allow_tf32 is False
     assert switches() == before
-    with pytest.raises(FloatingPointError), exact_convolutions(torch.device("cuda")):
+    with pytest.raises(FloatingPointError), full_precision(gpu):
         raise FloatingPointError("overflow")
     assert switches() == before
 
 
-def test_networks_ask_for_exact_convolutions(plain: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[torch.device] = []
-
-    def noted(device: torch.device) -> Any:
-        asked.append(device)
-        return exact_convolutions(device)
-
-    monkeypatch.setattr("differnet.features.backbone.exact_convolutions", noted)
+def test_a_network_looks_in_full_precision(plain: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = plain.backbone_
     assert isinstance(backbone, Backbone)
+    seen: list[list[str]] = []
+    monkeypatch.setattr(
+        "differnet.features.backbone.full_precision", lambda device: full_precision(torch.device("cuda"))
+    )
+    hook = backbone.looking.register_forward_pre_hook(lambda module, inputs: seen.append(switches()))
     backbone(torch.zeros(1, 3, 64, 64))
-    assert asked == [torch.device("cpu")]
+    hook.remove()
+    assert len(seen) == 1
+    assert set(seen[0]) <= {"ieee", "False"}
 
 
 def test_what_the_wholes_say_is_compared_too(
@@ -395,12 +432,35 @@ def test_what_the_wholes_say_is_compared_too(
         return found._replace(energy=found.energy * 1.001)
 
     monkeypatch.setattr(FoldedWhole, "evidence", careless)
-    monkeypatch.setattr("differnet.runtime.export.MOST_FLIPS", -1.0)
+    monkeypatch.setitem(LARGEST_DEVIATIONS, "float16", -1.0)
     with pytest.raises(ExportError, match="cuda to judge as the model does"):
         export(plain, model, ["cuda"], few)
 
 
-def test_no_gpu_is_looked_for_where_no_driver_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_is_not_asked_where_no_driver_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert Cuda.installed() == torch.cuda.is_available()
-    assert OpenVino.installed() == ("openvino" in installed_runtimes())
+    asked: list[str] = []
+
+    def none(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr("differnet.runtime.engines.ctypes.CDLL", none)
+    monkeypatch.setattr("differnet.runtime.engines.import_module", asked.append)
+    assert Path("/dev/kfd").exists() or not Cuda.installed()
+    assert not asked
+
+
+def test_a_gpu_that_is_busy_is_done_without(on_gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for runtime, taken in (("cuda", 1.0), ("openvino", 3.0), ("onnxruntime", 5.0)):
+        rewrite(on_gpu / EXPORTED / runtime, milliseconds={"torch": 9.0, runtime: taken})
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Flight, "__init__", full)
+    assert load_fastest(on_gpu).device == "openvino"
+    with pytest.raises(RuntimeMissingError, match="out of memory") as refused:
+        load_fastest(on_gpu, runtime="cuda")
+    assert "Free its memory" in str(refused.value)
