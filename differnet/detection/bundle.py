@@ -233,6 +233,7 @@ def _write(detector: Detector, folder: Path) -> None:
             image_size=settings.image_size,
             zooms=list(settings.zooms),
             references=settings.references,
+            strides=list(settings.strides),
         ),
         provenance=Provenance(**detector.provenance_),
         golden=Golden(
@@ -269,7 +270,7 @@ def _check_files(manifest: Manifest, folder: Path) -> Ensemble:
         if path.is_symlink() or not path.is_file():
             raise wrong(f"{name} in the bundle", "no such plain file")
     network, densities, calibration = (declared_tensors(folder / name) for name in FILES[:3])
-    own = network_tensors(manifest.provenance.backbone.name)
+    own = network_tensors(manifest.provenance.backbone.name, manifest.settings.strides)
     _same_tensors("the backbone", network, {name: _declaration(tensor) for name, tensor in own.items()})
     ensemble = _empty_ensemble(manifest, densities)
     own = {f"{name}.{k}": v for name, density in ensemble.judging for k, v in density.state_dict().items()}
@@ -299,6 +300,7 @@ def _rebuild(manifest: Manifest, folder: Path, device: str, ensemble: Ensemble) 
     backbone = Backbone(
         network.name,
         Weights(state, origin, network.sha256, network.licence, mean, std),
+        settings.strides,
     )
     detector.backbone_ = backbone.to(detector._device)
     detector.preprocessing_ = preprocessing

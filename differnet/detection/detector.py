@@ -175,7 +175,7 @@ class Detector(Inspector):
         ignore = settings.ignore
         ignored = None if ignore is None else IgnoreMask.read(Path(ignore), settings.sizes, settings.reading)
         weights = find_weights(settings.backbone, settings.weights, allow_download=settings.allow_download)
-        self.backbone_ = Backbone(settings.backbone, weights).to(self._device)
+        self.backbone_ = Backbone(settings.backbone, weights, settings.strides).to(self._device)
         self.preprocessing_ = tuple(
             Preprocessing(size, weights.mean, weights.std, halving=True) for size in settings.sizes
         )
@@ -558,6 +558,7 @@ class Detector(Inspector):
         depends = {
             "backbone": settings.backbone,
             "weights": weights,
+            "strides": settings.strides,
             "preprocessing": [asdict(of) for of in self.preprocessing_],
             "scales": [asdict(scale) for scale in settings.scales],
             "reading": asdict(settings.reading),

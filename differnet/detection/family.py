@@ -232,7 +232,7 @@ def _sight(detector: Detector) -> tuple[Any, ...]:
     ignored = detector.ignored_
     painted = None if ignored is None else ignored.cells.tobytes()
     reading = json.dumps(s.reading.to_json(), sort_keys=True)
-    return s.backbone, weights, s.sizes, s.scales, reading, painted, detector.preprocessing_
+    return s.backbone, weights, s.strides, s.sizes, s.scales, reading, painted, detector.preprocessing_
 
 
 def _ids(detector: Detector) -> dict[str, str]:

@@ -143,6 +143,8 @@ class Chosen(Strict):
     zooms: list[float] = Field(min_length=1, max_length=4)
     # Older bundles were never asked to keep any.
     references: int = Field(default=MOST_REFERENCES, ge=0, le=MOST_REFERENCES)
+    # Older bundles all looked at these.
+    strides: list[int] = Field(default=[8, 16, 32], min_length=1, max_length=8)
 
 
 class Network(Strict):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from differnet.features.preprocessing import LARGEST_INPUT, SMALLEST_INPUT
+from differnet.features.preprocessing import KNOWN_STRIDES, LARGEST_INPUT, SMALLEST_INPUT, STRIDES
 from differnet.images.reading import ReadingRule
 from differnet.records import MOST_REFERENCES, USUAL_DEFECT, USUAL_REVIEW, DiffernetError
 
@@ -119,6 +119,8 @@ class DetectorSettings:
         density: How the densities are built.
         scales: Grids of the local densities.
         keep_suspects: Learn also from training parts that stand out so far that they are probably not good.
+        strides: Of the network's maps that are looked at, picture pixels: the whole is pooled from them, and
+            the network ends with the coarsest.
         zooms: Input sizes as multiples of ``image_size``; each takes a pass of the network, in tiles
             where it is above 1024 pixels.
         reading: How files become pixels.
@@ -145,6 +147,7 @@ class DetectorSettings:
     folds: int = 4
     density: DensitySettings = field(default_factory=DensitySettings)
     scales: tuple[PatchScale, ...] = _SCALES
+    strides: tuple[int, ...] = STRIDES
     zooms: tuple[float, ...] = (1.0,)
     keep_suspects: bool = False
     reading: ReadingRule = field(default_factory=ReadingRule)
@@ -166,6 +169,12 @@ class DetectorSettings:
                 raise DetectorError(
                     expected=f"{name} from {least} to {most}", found=str(value), remedy="Use the default."
                 )
+        if sorted(set(self.strides) & set(KNOWN_STRIDES)) != list(self.strides) or not self.strides:
+            raise DetectorError(
+                expected=f"ascending strides of {', '.join(map(str, KNOWN_STRIDES))}, at least one",
+                found=str(self.strides),
+                remedy="Use the default.",
+            )
         # Small ones are rounded up to the smallest.
         wide = all(z > 0 and math.isfinite(z) and self.image_size * z <= LARGEST_INPUT for z in self.zooms)
         if self.image_size < 1 or not wide:

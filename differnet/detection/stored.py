@@ -92,6 +92,7 @@ def settings_of(manifest: Manifest, device: str) -> DetectorSettings:
         device=device,
         density=DensitySettings(**manifest.density.model_dump()),
         scales=tuple(PatchScale(s.name, tuple(s.strides), s.window, s.zoom) for s in manifest.scales),
+        strides=tuple(chosen.strides),
         zooms=tuple(chosen.zooms),
         references=chosen.references,
         reading=ReadingRule.from_json(manifest.reading),

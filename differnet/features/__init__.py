@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from differnet.features.precision import full_precision
     from differnet.features.preprocessing import (
+        KNOWN_STRIDES,
         LARGEST_INPUT,
         SMALLEST_INPUT,
         STRIDES,
@@ -36,13 +37,17 @@ if TYPE_CHECKING:
 _HOMES = {
     "backbone": ("Backbone", "choose_device", "gpus", "network_tensors", "prepare_batch"),
     "precision": ("full_precision",),
-    "preprocessing": ("LARGEST_INPUT", "SMALLEST_INPUT", "STRIDES", "BackboneError", "Preprocessing"),
+    "preprocessing": (
+        *("KNOWN_STRIDES", "LARGEST_INPUT", "SMALLEST_INPUT", "STRIDES"),
+        *("BackboneError", "Preprocessing"),
+    ),
     "tiling": ("TILE", "tiled_maps"),
     "weights": ("Weights", "WeightsError", "find_weights", "packaged_file", "sha256_of"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "KNOWN_STRIDES",
     "LARGEST_INPUT",
     "SMALLEST_INPUT",
     "STRIDES",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +31,7 @@ class Backbone(nn.Module):
     Args:
         name: A timm name.
         weights: Verified weights; there is no way to build a random one.
+        strides: Of the maps to give, where the network has such. It ends with the coarsest of them.
 
     Attributes:
         channels: Width of each map, fine to coarse.
@@ -41,12 +42,12 @@ class Backbone(nn.Module):
         BackboneError: timm has no such network, or it has no map at the strides that are needed.
     """
 
-    def __init__(self, name: str, weights: Weights) -> None:
+    def __init__(self, name: str, weights: Weights, strides: Sequence[int] = STRIDES) -> None:
         super().__init__()
         self.name = name
-        plan = _plan(name)
+        plan = _plan(name, tuple(strides))
         chosen = self._choose(weights, plan.tensors, (*_names_of_whole(name), *plan.probed))
-        self.network = _features_of(name, out_indices=list(plan.indices))
+        self.network = _maps_of(name, plan.indices, tuple(strides))
         self.network.load_state_dict(chosen, strict=True)
         self.channels = tuple(int(c) for c in self.network.feature_info.channels())
         self.strides = tuple(int(r) for r in self.network.feature_info.reduction())
@@ -158,18 +159,22 @@ class _Plan:
     probed: tuple[str, ...]
 
 
-def network_tensors(name: str) -> Mapping[str, Tensor]:
+def network_tensors(name: str, strides: Sequence[int] = STRIDES) -> Mapping[str, Tensor]:
     """Return the tensors that a backbone of this name has: shapes and types, without memory for numbers.
+
+    Args:
+        name: A timm name.
+        strides: As of `Backbone`.
 
     Raises:
         BackboneError: timm has no such network, or it has no map at the strides that are needed.
     """
-    return _plan(name).tensors
+    return _plan(name, tuple(strides)).tensors
 
 
 # Some 20 ms to a second a network, the same every time.
 @lru_cache(maxsize=8)
-def _plan(name: str) -> _Plan:
+def _plan(name: str, strides: tuple[int, ...]) -> _Plan:
     if not is_network(name):
         # Otherwise timm would ask its hub for names such as "hf-hub:somebody/network".
         raise BackboneError(
@@ -179,15 +184,15 @@ def _plan(name: str) -> _Plan:
     with torch.device("meta"):
         probe = _features_of(name)
     reductions = [int(r) for r in probe.feature_info.reduction()]
-    indices = [max(i for i, r in enumerate(reductions) if r == s) for s in STRIDES if s in reductions]
+    indices = [max(i for i, r in enumerate(reductions) if r == s) for s in strides if s in reductions]
     if not indices:
         raise BackboneError(
-            expected=f"feature maps at strides {STRIDES}",
+            expected=f"feature maps at strides {strides}",
             found=f"strides {reductions} in {name}",
             remedy="Choose a convolutional or hierarchical network.",
         )
     with torch.device("meta"):
-        shapes = _features_of(name, out_indices=indices)
+        shapes = _maps_of(name, indices, strides)
     return _Plan(tuple(indices), shapes.state_dict(), tuple(probe.state_dict()))
 
 
@@ -195,6 +200,18 @@ def _plan(name: str) -> _Plan:
 def _names_of_whole(name: str) -> tuple[str, ...]:
     with torch.device("meta"):
         return tuple(timm.create_model(name, pretrained=False).state_dict())
+
+
+def _maps_of(name: str, indices: Sequence[int], strides: tuple[int, ...]) -> Any:
+    """Return a network of some of its maps, which ends with the last of them."""
+    network = _features_of(name, out_indices=list(indices))
+    # Some of timm's networks go on to their end all the same. With the usual maps they may: what bundles of
+    # before hold of them is the whole.
+    holder, _, last = str(network.feature_info.module_name()[-1]).rpartition(".")
+    blocks = getattr(network, holder, None)
+    if strides != STRIDES and isinstance(blocks, nn.Sequential) and last.isdecimal():
+        setattr(network, holder, blocks[: int(last) + 1])
+    return network
 
 
 def _features_of(name: str, **settings: Any) -> Any:

@@ -16,6 +16,8 @@ from differnet.records import DiffernetError
 
 # Finer maps see texture rather than parts, coarser ones have too few patches to locate with.
 STRIDES = (8, 16, 32)
+"""Of the maps that are looked at by default, picture pixels."""
+KNOWN_STRIDES = (4, *STRIDES)
 # Below 64 the coarsest map has one cell, and no quadrants to pool.
 SMALLEST_INPUT = 64
 # One picture's input takes 0.8 GB there, and its maps half as much.

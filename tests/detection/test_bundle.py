@@ -114,6 +114,7 @@ def make_older(folder: Path) -> None:
         fields["density"].pop("whole_couplings")
         fields["preprocessing"].pop("halving")
         fields["settings"].pop("references")
+        fields["settings"].pop("strides")
 
     (folder / REFERENCES).unlink()
     reseal(folder, change)
@@ -256,6 +257,9 @@ MANIFEST_CHANGES: dict[str, Callable[[Fields], object]] = {
     "further couplings": lambda f: f["complete"]["patches"][0].update(couplings=5),
     "other picture size": lambda f: f["preprocessing"].update(sizes=[128]),
     "no picture size": lambda f: f["preprocessing"].update(sizes=[]),
+    "other maps": lambda f: f["settings"].update(strides=[8, 16]),
+    "no maps": lambda f: f["settings"].update(strides=[]),
+    "maps of no network": lambda f: f["settings"].update(strides=[3, 5]),
     "another zoom": lambda f: f["settings"].update(zooms=[1.0, 1.5]),
     "no global density": lambda f: f["complete"].update(wholes=[]),
     "no local density": lambda f: f["complete"].update(patches=[]),

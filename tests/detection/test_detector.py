@@ -477,6 +477,10 @@ def test_rates_can_be_changed_as_far_as_the_parts_carry_them(saved: Path, fresh:
         {"zooms": (math.nan,)},
         {"zooms": (math.inf,)},
         {"scales": (PatchScale("far", (8,), zoom=1),)},
+        {"strides": ()},
+        {"strides": (16, 8)},
+        {"strides": (8, 8, 16)},
+        {"strides": (8, 12)},
     ],
 )
 def test_settings_are_refused_before_anything_is_trained(wrong: dict[str, Any]) -> None:
@@ -487,6 +491,29 @@ def test_settings_are_refused_before_anything_is_trained(wrong: dict[str, Any]) 
 def test_inputs_may_be_as_large_as_the_defects_ask_for() -> None:
     assert DetectorSettings(image_size=1024, zooms=(1.0, 4.0)).sizes == (1024, 4096)
     assert DetectorSettings(image_size=8192).sizes == (8192,)
+
+
+@pytest.mark.parametrize(("strides", "channels"), [((8, 16), (40, 112)), ((4, 8, 16), (24, 40, 112))])
+def test_a_network_may_end_sooner(
+    strides: tuple[int, ...],
+    channels: tuple[int, ...],
+    good: list[Pixels],
+    fresh: list[Pixels],
+    tmp_path: Path,
+) -> None:
+    whole = Detector(QUICK).fit(good[:12]).calibrate()
+    sooner = Detector(replace(QUICK, strides=strides)).fit(good[:12]).calibrate()
+    assert (sooner._network().strides, sooner._network().channels) == (strides, channels)
+    assert sooner.ensemble_ is not None
+    assert sooner.ensemble_.complete.wholes[0].shape.features == 6 * sum(channels)
+    # What is left out is not computed, and not kept.
+    kept = [sum(t.numel() for t in d._network().network.state_dict().values()) for d in (sooner, whole)]
+    assert kept[0] < 0.5 * kept[1]
+    loaded = Detector.load(sooner.save(tmp_path / "model"), "cpu")
+    assert loaded.settings.strides == strides
+    assert loaded.model_id == sooner.model_id != whole.model_id
+    own, told = judged(sooner, fresh[:4]), judged(loaded, fresh[:4])
+    assert [r.strangeness for r in told] == [r.strangeness for r in own]
 
 
 def test_a_closer_look_sees_more_of_a_small_defect(

@@ -69,6 +69,8 @@ def test_whatever_features_depend_on_has_a_folder_of_its_own(
     fitted(parts, tmp_path)
     assert fitted(parts, tmp_path, image_size=96) == plain
     assert len(list(tmp_path.iterdir())) == 2
+    assert fitted(parts, tmp_path, strides=(8, 16)) == fitted(parts, None, strides=(8, 16))
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_damaged_file_counts_as_not_there(parts: list[NDArray[np.uint8]], tmp_path: Path) -> None:

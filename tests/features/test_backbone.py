@@ -18,6 +18,7 @@ from differnet.features import (
     Preprocessing,
     choose_device,
     find_weights,
+    network_tensors,
     prepare_batch,
 )
 from differnet.records import Picture
@@ -228,3 +229,17 @@ def test_pictures_in_several_passes_and_threads_are_those_of_the_network(name: s
         for stride, truth in enumerate(maps):
             for found in (joined[stride][number : number + 1], apart[number][stride]):
                 assert float((found - truth).abs().max()) < 1e-4 * float(truth.abs().max())
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv3_small_050", "resnet18"])
+def test_a_network_that_ends_sooner_shows_the_same_maps(name: str, tmp_path: Path) -> None:
+    whole = made(name, tmp_path)
+    sooner = Backbone(name, find_weights(name, tmp_path / "weights.safetensors"), (8, 16))
+    assert sooner.strides == (8, 16)
+    pixels = torch.rand(2, 3, 64, 64)
+    maps = dict(zip(whole.strides, whole(pixels), strict=True))
+    for stride, found in zip(sooner.strides, sooner(pixels), strict=True):
+        assert torch.equal(found, maps[stride])
+    sizes = [sum(t.numel() for t in backbone.network.parameters()) for backbone in (sooner, whole)]
+    assert sizes[0] < 0.5 * sizes[1]
+    assert set(network_tensors(name, (8, 16))) < set(network_tensors(name))

@@ -108,6 +108,12 @@ def test_two_looks_wide_windows_and_several_strides() -> None:
     assert largest_difference(detector._evidence(pictures), folded_evidence(detector, pictures)) < 1e-4
 
 
+@pytest.mark.parametrize("strides", [(8, 16), (4, 8, 16, 32)])
+def test_other_maps_of_the_network(strides: tuple[int, ...]) -> None:
+    detector, pictures = with_couplings(fitted(replace(SMALL, strides=strides))), pictures_of()
+    assert largest_difference(detector._evidence(pictures), folded_evidence(detector, pictures)) < 1e-4
+
+
 def test_very_few_parts() -> None:
     detector, pictures = fitted(SMALL, parts=3), pictures_of()
     assert largest_difference(detector._evidence(pictures), folded_evidence(detector, pictures)) < 1e-4
