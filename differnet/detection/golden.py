@@ -19,8 +19,8 @@ _FIGURES = ("whole", "local", "nll_whole", "nll_local", "extent", "cells", "kind
 # float32 sums in another order, on another processor, move an energy by about 1e-5 of its size, and its
 # logarithm by as much.
 _TOLERANCE = 1e-4
-# In half precision a network's maps move by a hundredth of their deviation; a model of MTD's tiles had
-# figures that differed by up to 1.3e-3.
+# In half precision a network's maps move by a hundredth of their deviation; figures of one model, of MTD's
+# tiles, differed by up to 1.3e-3.
 _HALF_TOLERANCE = 5e-3
 
 

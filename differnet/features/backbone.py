@@ -20,6 +20,8 @@ from differnet.features.preprocessing import STRIDES, BackboneError, Preprocessi
 from differnet.features.weights import Weights, WeightsError, is_network
 from differnet.records import Picture
 
+# Not `STRIDES`, which may come to be others.
+_TO_THE_END = (8, 16, 32)
 # Of pictures that go through the network together on a processor: four of 256 x 256. What a layer makes of
 # them is still in the cache when the next one asks for it; sixteen at once take nearly twice as long each.
 _PIXELS_TOGETHER = 4 * 256 * 256
@@ -205,11 +207,11 @@ def _names_of_whole(name: str) -> tuple[str, ...]:
 def _maps_of(name: str, indices: Sequence[int], strides: tuple[int, ...]) -> Any:
     """Return a network of some of its maps, which ends with the last of them."""
     network = _features_of(name, out_indices=list(indices))
-    # Some of timm's networks go on to their end all the same. With the usual maps they may: what bundles of
-    # before hold of them is the whole.
+    # Some of timm's networks go on to their end all the same. With the maps that were once the only ones they
+    # may: bundles of then hold them to the end.
     holder, _, last = str(network.feature_info.module_name()[-1]).rpartition(".")
     blocks = getattr(network, holder, None)
-    if strides != STRIDES and isinstance(blocks, nn.Sequential) and last.isdecimal():
+    if strides != _TO_THE_END and isinstance(blocks, nn.Sequential) and last.isdecimal():
         setattr(network, holder, blocks[: int(last) + 1])
     return network
 

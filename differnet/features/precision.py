@@ -14,7 +14,7 @@ import torch
 # them, and the last who does sets them back.
 _TAKING_TURNS = threading.Lock()
 _inside = 0
-_back: Callable[[], None] = lambda: None  # noqa: E731
+_back: Callable[[], None] | None = None
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
     finally:
         with _TAKING_TURNS:
             _inside -= 1
-            if not _inside:
+            if not _inside and _back is not None:
                 _back()
 
 

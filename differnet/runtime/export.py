@@ -64,8 +64,8 @@ Told = Callable[[str], None]
 LARGEST_DEVIATION = 1e-3
 """Of any figure, in its standard deviations over the calibration parts: promise P1 of ``design/trust.md``."""
 LARGEST_DEVIATIONS: dict[Precision, float] = {"float32": LARGEST_DEVIATION, "float16": 0.5}
-"""By the precision of the network. In half precision figures of MTD's tiles moved by up to 0.2; how many
-verdicts that costs, and what in AUROC, is measured by ``benchmarks/quantised.py``."""
+"""By the precision of the network. Tried once, figures of MTD's model moved by up to 0.2 in half precision;
+how many verdicts that costs, and what in AUROC, is measured by ``benchmarks/quantised.py``."""
 
 # A wrong input lies hundreds of standard deviations away, and float32 rounds in proportion: so much of that
 # distance counts as a standard deviation too.
