@@ -87,12 +87,16 @@ def test_a_cluster_stops_when_it_is_asked_and_goes_on(line: Line) -> None:
 def test_an_actor_inspects_by_the_fastest_runtime(line: Line) -> None:
     pytest.importorskip("openvino", reason="pip install 'differnet[openvino]'")
     pytest.importorskip("onnxscript", reason="pip install onnxscript")
+    from runtime.test_exported import rewrite
+
+    from differnet.detection.manifest import EXPORTED
     from differnet.runtime.export import export
 
     model = line.place / "model"
     shutil.copytree(line.model, model)
-    made = export(line.detector, model, ["openvino"])["openvino"]
-    assert made.milliseconds["openvino"] < made.milliseconds["torch"]
+    export(line.detector, model, ["openvino"])
+    # What was measured may be anything on a busy machine; the choice is made by what is said.
+    rewrite(model / EXPORTED / "openvino", milliseconds={"torch": 9.0, "openvino": 3.0})
     queue = line.begin()
     ended = cluster.work_on_ray(queue, model, line.folder, str(line.place / "record.db"), workers=1)
     assert ended == Progress(done=19, quarantined=1)

@@ -21,11 +21,26 @@ from differnet.images.layouts import listings
 from differnet.records import Record
 from differnet.reporting import artefacts, run_folder
 
+
+def mutated_until_reported() -> Finding:
+    """S3 by one seed after another, until one reports something.
+
+    Few mutations meet any one check, and which do hangs on every field of the manifest: half of the seeds
+    report a planted fault, so that twelve miss it once in some thousand times.
+    """
+    found = bundle_checks.mutated_bundles(100, 1)
+    for seed in range(2, 13):
+        if not found.passed:
+            break
+        found = bundle_checks.mutated_bundles(100, seed)
+    return found
+
+
 # As in the suite, in this process: a fault that is planted here would not be met in another.
 CHECKS: dict[str, Callable[[], Finding]] = {
     "S1": lambda: bundle_checks.hostile_bundles(40, 0, apart_=False),
     "S2": lambda: bundle_checks.bit_flips(120, 1),
-    "S3": lambda: bundle_checks.mutated_bundles(100, 1),
+    "S3": mutated_until_reported,
     "S4": lambda: path_checks.traversal(24, 0),
     "I1": lambda: picture_checks.mutated_pictures(90, 1, apart_=False),
     "I2": lambda: picture_checks.bombs(21, 0, apart_=False),
