@@ -42,7 +42,7 @@ from differnet.detection.side_by_side import in_lanes
 from differnet.detection.sources import BATCH, as_picture
 from differnet.evaluation.benchmark import labelled_test_parts, running_commit
 from differnet.evaluation.metrics import image_auroc
-from differnet.features import Backbone, Preprocessing, find_weights, prepare_batch
+from differnet.features import TO_THE_END, Backbone, Preprocessing, find_weights, prepare_batch
 from differnet.images.layouts import GOOD, Dataset, read_layout
 from differnet.images.reading import write_png
 from differnet.images.synthetic import render_part
@@ -188,7 +188,8 @@ def bare_passes(paths: Sequence[Path], settings: DetectorSettings) -> tuple[floa
     In turn, batch by batch: torch on all processors, OpenVINO in lanes, as training asks it.
     """
     weights = find_weights(settings.backbone, settings.weights, allow_download=False)
-    backbone = Backbone(settings.backbone, weights)
+    # To its end, which a detector need not look at.
+    backbone = Backbone(settings.backbone, weights, TO_THE_END)
     preprocessing = Preprocessing(settings.sizes[0], weights.mean, weights.std, halving=True)
     quick = quick_maps(backbone, settings.sizes)
     if quick is None:

@@ -56,12 +56,23 @@ def bench(
     facts = machine()
     shown.note(
         f"{len(wanted):,} pictures, {rounds} rounds, {facts['processors']} processors "
-        f"({facts['processor']}), load {facts['load']:.1f}. Bare is the network alone in the same runtime: "
-        "how many times that a decoded picture takes, how many times a file, and which share of its pictures "
-        "a second is reached. Ratios are medians over rounds, in which all run in turn."
+        f"({facts['processor']}), load {facts['load']:.1f}. Bare is {bare_in_words(found)} alone in the same "
+        "runtime: how many times that a decoded picture takes, how many times a file, and which share of its "
+        "pictures a second is reached. Ratios are medians over rounds, in which all run in turn."
     )
     if as_json:
         shown.write_json({"machine": facts, "pictures": len(wanted), "speeds": [s.to_json() for s in found]})
+
+
+def bare_in_words(found: list[Speed]) -> str:
+    """Say what the bare network is that was measured.
+
+    Args:
+        found: Of each runtime.
+    """
+    if all(speed.whole for speed in found):
+        return "the whole network"
+    return "the network as far as the model looks (the weights of the rest are not installed here)"
 
 
 def speed_table(found: list[Speed]) -> Table:

@@ -29,6 +29,8 @@ Progress = Callable[[str, int, int], None]
 BATCH = 16
 # With fewer parts a covariance says nothing; the detector refuses them too.
 LEAST_PARTS = 4
+# Of the maps that a network shows to them, all the way down; the detector's own are others.
+_STRIDES = (8, 16, 32)
 
 
 class MethodError(DiffernetError):
@@ -120,7 +122,7 @@ class Method(abc.ABC):
         settings = self.settings
         weights = find_weights(settings.backbone, settings.weights, allow_download=settings.allow_download)
         preprocessing = Preprocessing(settings.image_size, weights.mean, weights.std)
-        self._opened = Backbone(settings.backbone, weights).to(self._device), preprocessing
+        self._opened = Backbone(settings.backbone, weights, _STRIDES).to(self._device), preprocessing
         self.flow_, self.seconds, self.skipped = None, {}, []
         generator = torch.Generator().manual_seed(seed)
         started = time.perf_counter()

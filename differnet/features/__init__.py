@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from differnet.features.backbone import (
+        TO_THE_END,
         Backbone,
         choose_device,
         gpus,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "backbone": ("Backbone", "choose_device", "gpus", "network_tensors", "prepare_batch"),
+    "backbone": ("TO_THE_END", "Backbone", "choose_device", "gpus", "network_tensors", "prepare_batch"),
     "precision": ("full_precision",),
     "preprocessing": (
         *("KNOWN_STRIDES", "LARGEST_INPUT", "SMALLEST_INPUT", "STRIDES"),
@@ -52,6 +53,7 @@ __all__ = [
     "SMALLEST_INPUT",
     "STRIDES",
     "TILE",
+    "TO_THE_END",
     "Backbone",
     "BackboneError",
     "Preprocessing",

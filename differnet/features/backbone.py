@@ -20,8 +20,8 @@ from differnet.features.preprocessing import STRIDES, BackboneError, Preprocessi
 from differnet.features.weights import Weights, WeightsError, is_network
 from differnet.records import Picture
 
-# Not `STRIDES`, which may come to be others.
-_TO_THE_END = (8, 16, 32)
+TO_THE_END = (8, 16, 32)
+"""Strides for which a network goes to its end."""
 # Of pictures that go through the network together on a processor: four of 256 x 256. What a layer makes of
 # them is still in the cache when the next one asks for it; sixteen at once take nearly twice as long each.
 _PIXELS_TOGETHER = 4 * 256 * 256
@@ -211,7 +211,7 @@ def _maps_of(name: str, indices: Sequence[int], strides: tuple[int, ...]) -> Any
     # may: bundles of then hold them to the end.
     holder, _, last = str(network.feature_info.module_name()[-1]).rpartition(".")
     blocks = getattr(network, holder, None)
-    if strides != _TO_THE_END and isinstance(blocks, nn.Sequential) and last.isdecimal():
+    if strides != TO_THE_END and isinstance(blocks, nn.Sequential) and last.isdecimal():
         setattr(network, holder, blocks[: int(last) + 1])
     return network
 

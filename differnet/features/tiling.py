@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from differnet.features.preprocessing import STRIDES, BackboneError
+from differnet.features.preprocessing import KNOWN_STRIDES, BackboneError
 
 # Sides of a tile without its margin; pictures up to this size take one pass, as they are.
 TILE = 1024
@@ -41,7 +41,7 @@ TILE = 1024
 # 1.3 times as much in pictures of 4096 pixels.
 MARGIN = 256
 # A tile that starts on a cell of the coarsest map starts on a cell of every map.
-_GRID = max(STRIDES)
+_GRID = max(KNOWN_STRIDES)
 
 
 def tiled_maps(

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +28,7 @@ from torch import nn
 from differnet.detection.detector import Detector
 from differnet.detection.inspector import Inspector
 from differnet.detection.sources import processors
-from differnet.features import Backbone
+from differnet.features import TO_THE_END, Backbone, WeightsError, find_weights
 from differnet.images.reading import read_image
 from differnet.records import DiffernetError, Picture
 from differnet.runtime.engines import ENGINES, Cuda, Engine
@@ -89,6 +89,8 @@ class Speed:
 
     Attributes:
         runtime: Its name.
+        whole: Whether ``bare`` is the whole network. Where its weights are not installed there is only what
+            the model holds of it: as far as the model looks.
         bare: The network alone, of prepared input, one picture at a time.
         picture: From a decoded picture to its inspection, one at a time.
         file: From a file to its inspection, one at a time.
@@ -101,6 +103,7 @@ class Speed:
     """
 
     runtime: str
+    whole: bool
     bare: Times
     picture: Times
     file: Times
@@ -164,14 +167,16 @@ def measure(
     exports = exports_in(model)
     installed = [name for name in exports if ENGINES[name].installed()]
     chosen = list(runtimes) or [TORCH, *installed]
+    network, whole = _whole_network(detector)
     found: list[Speed] = []
     for name in chosen:
         inspector: Inspector = detector if name == TORCH else ExportedDetector.load(model, name)
         half = name in exports and exports[name].precision == "float16"
-        with _bare(detector, name, half=half) as bare:
-            found.append(_measured(name, inspector, bare, pictures, readable, rounds, told))
+        with _bare(network, detector.preprocessing_[0].size, name, half=half) as bare:
+            taken = _measured(name, inspector, bare, pictures, readable, rounds, told)
+        found.append(replace(taken, whole=whole))
         if cold:
-            found[-1] = _with_cold(found[-1], model, readable[0], name)
+            found[-1] = replace(found[-1], cold=cold_start(model, readable[0], name))
     return found
 
 
@@ -209,6 +214,7 @@ def _measured(
     ratio = {task: float(np.median(np.divide(single[task], single["bare"]))) for task in ("picture", "file")}
     return Speed(
         runtime=name,
+        whole=False,
         bare=Times.of(single["bare"]),
         picture=Times.of(single["picture"]),
         file=Times.of(single["file"]),
@@ -227,14 +233,24 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def _whole_network(detector: Detector) -> tuple[Backbone, bool]:
+    """Return the network of a model to its end, or as far as the model holds it, and whether that is all."""
+    own = detector._network()
+    if detector.settings.strides == TO_THE_END:
+        return own, True
+    with contextlib.suppress(WeightsError):
+        weights = find_weights(own.name)
+        if weights.sha256 == detector.provenance_["backbone"]["sha256"]:
+            return Backbone(own.name, weights, TO_THE_END), True
+    return own, False
+
+
 @contextlib.contextmanager
-def _bare(detector: Detector, runtime: str, *, half: bool) -> Iterator[_Bare]:
-    """Make the network alone ready, in a runtime and in the precision in which the model's is run by it."""
-    backbone = detector._network()
+def _bare(backbone: Backbone, size: int, runtime: str, *, half: bool) -> Iterator[_Bare]:
+    """Make a network alone ready, in a runtime and in the precision in which the model's is run by it."""
     if runtime == TORCH:
         yield _Bare(lambda pixels: backbone(_planes(pixels)), lambda many: _torch_many(backbone, many))
         return
-    size = detector.preprocessing_[0].size
     with tempfile.TemporaryDirectory() as place:
         if runtime == Cuda.name:
             engine: Engine = Cuda.of_graph(_Maps(maps_graph(backbone, half=half)), [size])
@@ -266,10 +282,6 @@ class _Maps(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(self.maps(pixels))
-
-
-def _with_cold(speed: Speed, model: Path, file: Path, runtime: str) -> Speed:
-    return Speed(**{**vars(speed), "cold": cold_start(model, file, runtime)})
 
 
 def cold_start(model: Path, file: Path, runtime: str) -> Cold:
