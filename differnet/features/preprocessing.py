@@ -76,9 +76,7 @@ class Preprocessing:
         shrinks = min(pixels.shape[:2]) > self.size
         if self.halving:
             pixels = _halved(pixels, 2 * self.size)
-        resized = cv2.resize(
-            pixels, (self.size, self.size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
+        resized = _averaged(pixels, self.size) if shrinks else cv2.resize(pixels, (self.size, self.size))
         scale = (1.0 / (full_scale * np.asarray(self.std))).astype(np.float32)
         offset = (np.asarray(self.mean) / np.asarray(self.std)).astype(np.float32)
         # Row by row with the three figures said as often as a row has pixels: numpy is slow at rows of three.
@@ -96,6 +94,16 @@ class Preprocessing:
         """Return the preprocessing that `to_json` described."""
         mean, std = ((float(a), float(b), float(c)) for a, b, c in (fields["mean"], fields["std"]))
         return cls(int(fields["size"]), mean, std, bool(fields.get("halving", False)))
+
+
+def _averaged(pixels: NDArray[Any], size: int) -> NDArray[Any]:
+    """Average areas. Of a grey picture OpenCV would average three equal colours one by one."""
+    row = pixels[len(pixels) // 2]
+    if np.array_equal(row[:, 0], row[:, 2]):
+        first = cv2.extractChannel(pixels, 0)
+        if np.array_equal(cv2.merge([first] * 3), pixels):
+            return np.asarray(cv2.merge([cv2.resize(first, (size, size), interpolation=cv2.INTER_AREA)] * 3))
+    return np.asarray(cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA))
 
 
 def _halved(pixels: NDArray[Any], least: int) -> NDArray[Any]:

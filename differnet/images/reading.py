@@ -80,6 +80,8 @@ _MAX_TEXT_NUMBERS = 4_000_000
 _DEEP_WHITE = 65_535
 _BAND_ROWS = 128
 _HASHED_AT_ONCE = 2**20
+# Bytes of a file up to which asking its header first would save nothing.
+_FETCHED_UNSEEN = 2**20
 
 
 class ReadingRuleError(DiffernetError):
@@ -188,9 +190,10 @@ def read_image(source: Path | str | bytes, rule: ReadingRule = _DEFAULT_RULE) ->
         pixels, mode = _decode(header, blob, rule)
     except ImageError:
         raise
-    except MemoryError as error:
-        raise _too_large("a picture that fits in memory", "not enough memory to decode it") from error
     except Exception as error:
+        # OpenCV has its own word for it.
+        if isinstance(error, MemoryError) or getattr(error, "code", None) == cv2.Error.StsNoMem:
+            raise _too_large("a picture that fits in memory", "not enough memory to decode it") from error
         # Codecs raise almost anything on damaged files; whatever it is, the picture is unreadable.
         raise unreadable(f"{type(error).__name__}: {str(error)[:200]}") from error
     return Picture(
@@ -245,10 +248,15 @@ def _fetch(source: Path | str | bytes, rule: ReadingRule) -> tuple[Path | None, 
     with _open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         _check_file_size(size, rule)
-        # A bomb is refused here, from a few kilobytes, before its bytes are fetched.
-        _admit(stream, size, rule)
-        stream.seek(0)
-        blob = stream.read(rule.max_file_bytes + 1)
+        if size > _FETCHED_UNSEEN:
+            # A bomb is refused here, from a few kilobytes, before its bytes are fetched.
+            _admit(stream, size, rule)
+            stream.seek(0)
+        # As many bytes as are asked for are made ready, whatever there is.
+        blob = stream.read(size + 1)
+        if len(blob) > size:
+            # Somebody is still writing.
+            blob += stream.read(max(0, rule.max_file_bytes + 1 - len(blob)))
     _check_file_size(len(blob), rule)
     return path, blob
 

@@ -32,6 +32,8 @@ Outputs = list[NDArray[np.float32]]
 Precision = Literal["float32", "float16"]
 """In which a network computes."""
 Asked = TypeVar("Asked")
+# Pictures that wait beside those that processors are at, for as long as the ones before them are judged.
+_WAITING = 4
 
 
 class RuntimeMissingError(DiffernetError):
@@ -251,7 +253,7 @@ class OpenVino(Engine):
 
     def _lanes(self) -> list[Any]:
         number = int(self._many.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        return [self._many.create_infer_request() for _ in range(max(2, number) + 1)]
+        return [self._many.create_infer_request() for _ in range(max(2, number) + _WAITING)]
 
     def stream(
         self, asked: Iterable[Asked], inputs: Callable[[Asked], Inputs]
@@ -262,25 +264,26 @@ class OpenVino(Engine):
             lanes = self._idle.pop()
         except IndexError:
             lanes = self._lanes()
-        free, waiting = deque(lanes), deque[tuple[Asked, Any]]()
+        free, waiting = deque(lanes), deque[tuple[Asked, Any, Inputs]]()
         try:
             for each in asked:
                 given = inputs(each)
                 if not free:
-                    first, request = waiting.popleft()
+                    first, request, _ = waiting.popleft()
                     request.wait()
                     yield first, self._outputs(request)
                     free.append(request)
                 request = free.popleft()
-                request.start_async(dict(enumerate(given)), share_inputs=False)
-                waiting.append((each, request))
+                # What a request shares has to stay until it has ended: it waits beside it.
+                request.start_async(dict(enumerate(given)), share_inputs=True)
+                waiting.append((each, request, given))
             while waiting:
-                first, request = waiting.popleft()
+                first, request, _ = waiting.popleft()
                 request.wait()
                 yield first, self._outputs(request)
         finally:
             # Where somebody wants no more of it, or something failed: the next stream uses the same requests.
-            for _, request in waiting:
+            for _, request, _ in waiting:
                 request.wait()
             self._idle.append(lanes)
 

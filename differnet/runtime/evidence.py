@@ -51,20 +51,29 @@ class Grid:
 
 
 def evidence_of(
-    outputs: Sequence[NDArray[Any]], wholes: Sequence[FoldedWhole], grids: Sequence[Grid], kinds: int
+    some: Sequence[Sequence[NDArray[Any]]],
+    wholes: Sequence[FoldedWhole],
+    grids: Sequence[Grid],
+    kinds: int,
 ) -> RawEvidence:
     """Turn what a graph says into raw evidence.
 
     Args:
-        outputs: In the order of `differnet.runtime.graph.Looked`.
+        some: What it said each time it ran, of one picture or several: outputs in the order of
+            `differnet.runtime.graph.Looked`.
         wholes: One a zoom.
         grids: One a scale.
         kinds: Coordinates that tell the kind of a part.
     """
     zooms, scales = len(wholes), len(grids)
-    each = (len(outputs) - 1 - zooms - 2 * scales) // zooms
-    maps, behind = outputs[zooms:], zooms * (1 + each)
-    judged = [whole.evidence(outputs[i], maps[each * i : each * (i + 1)]) for i, whole in enumerate(wholes)]
+    each = (len(some[0]) - 1 - zooms - 2 * scales) // zooms
+    behind = zooms * (1 + each)
+    # The maps, by far the most of it, are left where they lie.
+    outputs = {i: _joined(some, i) for i in (*range(zooms), *range(behind, len(some[0])))}
+    judged = [
+        whole.evidence(outputs[i], [of[zooms + each * i : zooms + each * (i + 1)] for of in some])
+        for i, whole in enumerate(wholes)
+    ]
     strongest, nats, extents, cells, energies = [], [], [], [], []
     for i, grid in enumerate(grids):
         energy, nll = outputs[behind + 1 + i], outputs[behind + 1 + scales + i]
@@ -89,6 +98,10 @@ def evidence_of(
         maps=tuple(energies),
         shares=tuple(whole.shares for whole in judged),
     )
+
+
+def _joined(some: Sequence[Sequence[NDArray[Any]]], place: int) -> NDArray[Any]:
+    return some[0][place] if len(some) == 1 else np.concatenate([outputs[place] for outputs in some])
 
 
 def _reached(cells: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -354,17 +354,14 @@ class ExportedDetector(Inspector):
         pixels = self._seen(picture)
         return [preprocessing.cells(pixels)[None] for preprocessing in self.preprocessing_]
 
-    def _raw(self, outputs: Outputs) -> RawEvidence:
-        return evidence_of(outputs, self._wholes, self._grids, self._kinds)
-
-    def _raw_of(self, some: Sequence[Outputs]) -> RawEvidence:
+    def _raw(self, some: Sequence[Outputs]) -> RawEvidence:
         """Return evidence of pictures that the graph saw one by one."""
-        return self._raw([np.concatenate(of_all) for of_all in zip(*some, strict=True)])
+        return evidence_of(some, self._wholes, self._grids, self._kinds)
 
     def _evidence(self, pictures: list[Picture]) -> RawEvidence:
         if len(pictures) == 1:
-            return self._raw(self.engine.run(self._inputs(pictures[0])))
-        return self._raw_of([outputs for _, outputs in self.engine.stream(pictures, self._inputs)])
+            return self._raw([self.engine.run(self._inputs(pictures[0]))])
+        return self._raw([outputs for _, outputs in self.engine.stream(pictures, self._inputs)])
 
     def _looked(self, pictures: Iterable[Source]) -> Iterator[Looked]:
         """Decode pictures ahead, and look at some while those before them are judged."""
@@ -391,11 +388,11 @@ class ExportedDetector(Inspector):
             batch.append(waiting.popleft())
             found.append(outputs)
             if len(found) == _TOGETHER:
-                evidence, now = self._raw_of(found), time.perf_counter()
+                evidence, now = self._raw(found), time.perf_counter()
                 yield Looked(batch, evidence, 1000 * (now - started) / len(found))
                 batch, found, started = [], [], time.perf_counter()
         if batch or waiting:
-            rest = self._raw_of(found) if found else None
+            rest = self._raw(found) if found else None
             taken = 1000 * (time.perf_counter() - started) / max(1, len(found))
             yield Looked([*batch, *waiting], rest, taken)
 

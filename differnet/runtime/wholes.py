@@ -77,12 +77,13 @@ class FoldedWhole:
             for i in range(number)
         ]
 
-    def evidence(self, statistics: Figures, maps: Sequence[Figures]) -> WholeEvidence:
+    def evidence(self, statistics: Figures, maps: Sequence[Sequence[Figures]]) -> WholeEvidence:
         """Judge the wholes of a batch.
 
         Args:
             statistics: ``(batch, features)``.
-            maps: Each ``(batch, rows, columns, channels)``.
+            maps: Of one picture after another, or of several at once: each
+                ``(pictures, rows, columns, channels)``.
         """
         a = self.arrays
         x = statistics - a["centre"]
@@ -103,7 +104,12 @@ class FoldedWhole:
             change, log_det = self._leading(x @ a["axes"].T)
             energy += change / (self._members * self.features)
             nll += (0.5 * change - log_det) / self._members
-        return WholeEvidence(np.maximum(energy, _TINY), nll, self._shares(statistics, pull, maps))
+        shares, start = list[Figures](), 0
+        for some in maps:
+            here = slice(start, start + len(some[0]))
+            start = here.stop
+            shares.append(self._shares(statistics[here], pull[here], some))
+        return WholeEvidence(np.maximum(energy, _TINY), nll, np.concatenate(shares))
 
     def _pulled(self, x: Figures, blocks: Sequence[tuple[Figures, Figures]]) -> Figures:
         found = np.zeros_like(x)

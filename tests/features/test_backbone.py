@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import timm
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from differnet.features import (
@@ -21,6 +25,7 @@ from differnet.features import (
     network_tensors,
     prepare_batch,
 )
+from differnet.features import preprocessing as preprocessing_room
 from differnet.records import Picture
 
 LITE = ((127 / 255,) * 3, (128 / 255,) * 3)
@@ -173,6 +178,34 @@ def test_what_is_small_or_odd_is_not_halved(shape: tuple[int, int]) -> None:
     pixels = np.random.default_rng(4).integers(0, 256, (*shape, 3), dtype=np.uint8)
     at_once, halved = (Preprocessing(64, *LITE, halving).prepare(pixels) for halving in (False, True))
     assert np.array_equal(at_once, halved)
+
+
+@pytest.mark.parametrize("shape", [(65, 70), (100, 300), (250, 193), (511, 513), (640, 512), (1001, 777)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_pictures_are_averaged_as_colour_is(
+    shape: tuple[int, int], dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for all three colours, to the same bits; a single pixel of colour is not lost."""
+    grey = np.random.default_rng(6).integers(0, np.iinfo(dtype).max, shape, dtype=dtype)
+    pixels: NDArray[np.uint8] = np.repeat(grey[..., None], 3, axis=2)
+    coloured = pixels.copy()
+    coloured[1, 2] = (0, np.iinfo(dtype).max, 0)
+    seen, resize = list[int](), cv2.resize
+
+    def watched(given: NDArray[np.uint8], *words: Any, **others: Any) -> NDArray[np.uint8]:
+        seen.append(given.ndim)
+        return np.asarray(resize(given, *words, **others))
+
+    monkeypatch.setattr(preprocessing_room, "cv2", SimpleNamespace(**{**vars(cv2), "resize": watched}))
+    own = Preprocessing(64, *LITE)
+    for given, dimensions in ((pixels, 2), (coloured, 3)):
+        seen.clear()
+        found = own.cells(given)
+        assert seen == [dimensions]
+        area = resize(given, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float64)
+        wanted = (area / np.iinfo(dtype).max - LITE[0]) / LITE[1]
+        assert np.abs(found - wanted).max() < 1e-6
+    assert not np.array_equal(own.cells(pixels), own.cells(coloured))
 
 
 def test_preprocessing_travels_through_json() -> None:

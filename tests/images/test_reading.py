@@ -647,13 +647,44 @@ def test_a_picture_that_is_black_at_its_end_is_whole() -> None:
 def test_another_exception_of_a_codec_becomes_an_image_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import differnet.images.reading as reading
 
-    for raised, reason in ((RecursionError("deep"), Refusal.UNREADABLE), (MemoryError(), Refusal.TOO_LARGE)):
+    full, torn = cv2.error("no memory"), cv2.error("damaged")
+    full.code, torn.code = cv2.Error.StsNoMem, cv2.Error.StsAssert
+    for raised, reason in (
+        (RecursionError("deep"), Refusal.UNREADABLE),
+        (MemoryError(), Refusal.TOO_LARGE),
+        (full, Refusal.TOO_LARGE),
+        (torn, Refusal.UNREADABLE),
+    ):
 
         def fail(*_: object, raised: Exception = raised) -> None:
             raise raised
 
         monkeypatch.setattr(reading, "_decode", fail)
         assert refusal(COMPLETE_FILES["png"]).reason == reason
+
+
+def test_what_is_written_while_a_file_is_fetched_belongs_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import differnet.images.reading as reading
+
+    blob, file = COMPLETE_FILES["png"], tmp_path / "growing.png"
+    check = reading._check_file_size
+
+    def still_writing(size: int, rule: ReadingRule) -> None:
+        check(size, rule)
+        with file.open("ab") as stream:
+            stream.write(blob[size:])
+
+    monkeypatch.setattr(reading, "_check_file_size", still_writing)
+    for begun in (1, len(blob) // 2):
+        file.write_bytes(blob[:begun])
+        found = read_image(file)
+        assert found.sha256 == hashlib.sha256(blob).hexdigest()
+        assert np.array_equal(found.pixels, read_image(blob).pixels)
+    # What outgrows the limit meanwhile is refused too.
+    file.write_bytes(blob[:50])
+    assert refusal(file, ReadingRule(max_file_bytes=len(blob) - 1)).reason == Refusal.TOO_LARGE
 
 
 def test_pillows_global_leniency_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def folded_evidence(detector: Detector, pictures: list[Picture]) -> RawEvidence:
         kept = np.ones(shape, bool) if ignored is None else ignored.kept(*shape)
         grids.append(Grid.of(kept, patches.shape.features))
     outputs = [tensor.contiguous().numpy() for tensor in looked.flat]
-    return evidence_of(outputs, folded_wholes(detector), grids, detector._fitted().kind_features)
+    return evidence_of([outputs], folded_wholes(detector), grids, detector._fitted().kind_features)
 
 
 def pictures_of(*, broken: bool = True) -> list[Picture]:
