@@ -55,7 +55,7 @@ from differnet.images.synthetic import make_sample_product
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "reports"
-# Of the maps that every method sees, as most of their authors chose them; not those of differnet's default.
+# Of the maps that every method sees, whatever those of differnet are.
 STRIDES = (8, 16, 32)
 
 # Pictures that are decoded, mapped and scored together: the detector's own number.

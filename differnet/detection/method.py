@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 BATCH = 16
 # With fewer parts a covariance says nothing; the detector refuses them too.
 LEAST_PARTS = 4
-# Of the maps that a network shows to them, all the way down; the detector's own are others.
+# Of the maps that a network shows to them, whatever those of the detector are.
 _STRIDES = (8, 16, 32)
 
 
