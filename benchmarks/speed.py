@@ -16,10 +16,9 @@ report says what its load was.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
-import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -166,7 +165,7 @@ def trained(listing: Path, model: Path) -> dict[str, Any]:
     detector = Detector(settings).fit(paths, quicken=quick_maps).calibrate()
     seconds = time.perf_counter() - started
     # Before the second pass, which holds pictures of its own.
-    megabytes = most_memory()
+    megabytes = peak_of_this_process() / 2**20
     passes.append(bare_passes(paths, settings))
     plain, quick = (list(of) for of in zip(*passes, strict=True))
     if not model.exists():
@@ -183,19 +182,11 @@ def trained(listing: Path, model: Path) -> dict[str, Any]:
     }
 
 
-def most_memory() -> float:
-    """Return the most memory that this process has held, MB.
-
-    Linux counts what the process was before it became this program as well, in `resource`: the memory of
-    whoever started it.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text("utf-8"))
-        if found:
-            return int(found[1]) / 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+def peak_of_this_process() -> int:
+    """Return the most memory that this process has held, bytes, as the checks of trust measure it."""
+    sys.path.append(str(ROOT / "tests"))
+    peak: int = importlib.import_module("trust.apart").peak()
+    return peak
 
 
 def bare_passes(paths: Sequence[Path], settings: DetectorSettings) -> tuple[float, float]:

@@ -174,9 +174,8 @@ def measure(
         half = name in exports and exports[name].precision == "float16"
         with _bare(network, detector.preprocessing_[0].size, name, half=half) as bare:
             taken = _measured(name, inspector, bare, pictures, readable, rounds, told)
-        found.append(replace(taken, whole=whole))
-        if cold:
-            found[-1] = replace(found[-1], cold=cold_start(model, readable[0], name))
+        started = cold_start(model, readable[0], name) if cold else None
+        found.append(replace(taken, whole=whole, cold=started))
     return found
 
 

@@ -147,7 +147,7 @@ def _measured(attempt: Attempt, case: Any, repeats: int) -> Outcome:
         started = time.perf_counter()
         told = attempt(case)
         shortest = min(shortest, time.perf_counter() - started)
-        extra = max(extra, (_peak() - before) / MIB)
+        extra = max(extra, (peak() - before) / MIB)
     return Outcome(told, shortest, extra)
 
 
@@ -156,11 +156,11 @@ def _forget_peak() -> int:
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        return _peak()
-    return _peak()
+        return peak()
+    return peak()
 
 
-def _peak() -> int:
+def peak() -> int:
     """Return the largest resident set in bytes.
 
     Linux hands a parent's peak down to what it starts, in ru_maxrss but not in VmHWM.
